@@ -1,0 +1,12 @@
+# cmake -DPROGRAM=... -DEXPECTED=... -P run-example.cmake: run it; it must exit with 0 and print what EXPECTED holds.
+execute_process(COMMAND ${PROGRAM} OUTPUT_VARIABLE printed RESULT_VARIABLE result)
+message("${printed}")
+if(NOT result STREQUAL "0")
+	message(FATAL_ERROR "${PROGRAM} ended with ${result}")
+endif()
+if(EXISTS ${EXPECTED})
+	file(READ ${EXPECTED} expected)
+	if(NOT printed STREQUAL expected)
+		message(FATAL_ERROR "expected, from ${EXPECTED}:\n${expected}")
+	endif()
+endif()

@@ -1,0 +1,199 @@
+/* core/compose.c: the combinators over one or two effects, all on the caller's fiber: timeout, or_else, then, bracket,
+ * acquire_release. */
+#include "assert.h"
+#include "deep.h"
+#include "pool.h"
+#include "scope.h"
+#include <errno.h>
+#include <thrum/combine.h>
+
+/* --- timeout --- */
+
+/* Run fx in a scope with a deadline. What fx came back with stands; only the echo of the cancel is translated (T3, T7). */
+static int run_limited(struct th_fiber *f, thrum_fx fx, thrum_dur limit, bool *ret_expired)
+{
+	thrum_scope scope;
+	struct th_outcome out;
+	int code;
+	bool echo;
+
+	*ret_expired = false;
+	th_scope_open(f, th_scope_of(&scope));
+	(void)thrum_scope_deadline(&scope, limit);
+	code = th_call_deep(fx);
+	echo = code == -ECANCELED && th_cancelled(f);
+	if (code < 0)
+		(void)thrum_scope_fail(&scope, code);
+	th_scope_close(f, th_scope_of(&scope), &out);
+	if (code >= 0)
+		return out.finalizer ? out.finalizer : code;
+	*ret_expired = echo && out.deadline;
+	return code;
+}
+
+int thrum_timeout_opt(thrum_fx fx, thrum_dur limit, bool *ret_timed_out)
+{
+	struct th_fiber *f = th_self();
+	bool expired = true;
+	int code;
+
+	if (!f)
+		return THRUM_ENOTFIBER;
+	if (!fx.run)
+		return -EINVAL;
+	if (th_cancelled(f))
+		return -ECANCELED;
+	code = limit.ns <= 0 ? 0 : run_limited(f, fx, limit, &expired); /* T5: not started */
+	if (ret_timed_out)
+		*ret_timed_out = expired;
+	return expired ? 0 : code;
+}
+
+int thrum_timeout(thrum_fx fx, thrum_dur limit)
+{
+	bool expired = false;
+	int code = thrum_timeout_opt(fx, limit, &expired);
+
+	return expired ? -ETIMEDOUT : code;
+}
+
+/* --- sequence and fallback --- */
+
+int thrum_then(thrum_fx first, thrum_fx next)
+{
+	struct th_fiber *f = th_self();
+	int code;
+
+	if (!f)
+		return THRUM_ENOTFIBER;
+	if (!first.run || !next.run)
+		return -EINVAL;
+	code = th_call_deep(first);
+	if (code < 0)
+		return code;
+	if (th_cancelled(f))
+		return -ECANCELED;
+	return th_call_deep(next);
+}
+
+int thrum_or_else(thrum_fx fx, thrum_fx fallback)
+{
+	int code;
+
+	if (!th_self())
+		return THRUM_ENOTFIBER;
+	if (!fx.run || !fallback.run)
+		return -EINVAL;
+	code = th_call_deep(fx);
+	if (code >= 0 || code == -ECANCELED || code == THRUM_EDIED)
+		return code;
+	return th_call_deep(fallback);
+}
+
+/* --- resources --- */
+
+int thrum_bracket(thrum_fx acquire, thrum_fx use, thrum_fx release)
+{
+	struct th_fiber *f = th_self();
+	int code, released;
+
+	if (!f)
+		return THRUM_ENOTFIBER;
+	if (!acquire.run || !use.run || !release.run)
+		return -EINVAL;
+	if (th_cancelled(f))
+		return -ECANCELED;
+	code = th_run_shielded(f, acquire, 0);
+	if (code < 0)
+		return code;
+	code = th_cancelled(f) ? -ECANCELED : th_call_deep(use);
+	released = th_run_shielded(f, release, code);
+	return code >= 0 && released < 0 ? released : code;
+}
+
+/* The node whose closing ends "the nearest scope": shields are no scopes. */
+static struct th_node *nearest_scope(struct th_fiber *f)
+{
+	struct th_node *n = f->node;
+
+	while (n->kind == TH_NODE_SHIELD)
+		n = n->parent;
+	return n;
+}
+
+int thrum_acquire_release(thrum_fx acquire, thrum_fx release)
+{
+	struct th_fiber *f = th_self();
+	struct th_deferred *d;
+	int code;
+
+	if (!f)
+		return THRUM_ENOTFIBER;
+	if (!acquire.run || !release.run)
+		return -EINVAL;
+	if (th_cancelled(f))
+		return -ECANCELED;
+	d = th_pool_take(f->home->records); /* before acquire: registering cannot fail (A9) */
+	if (!d)
+		return -ENOMEM;
+	code = th_run_shielded(f, acquire, 0);
+	if (code < 0) {
+		th_pool_give(f->home->records, d);
+		return code;
+	}
+	d->fx = release;
+	d->pool = f->home->records;
+	th_node_defer(nearest_scope(f), d, NULL);
+	return th_cancelled(f) ? -ECANCELED : code;
+}
+
+/* --- as values --- */
+
+static int timeout_op(void *arg)
+{
+	const thrum_timeout_op *op = arg;
+
+	return thrum_timeout(op->fx, op->limit);
+}
+
+static int or_else_op(void *arg)
+{
+	const thrum_or_else_op *op = arg;
+
+	return thrum_or_else(op->fx, op->fallback);
+}
+
+static int then_op(void *arg)
+{
+	const thrum_then_op *op = arg;
+
+	return thrum_then(op->first, op->next);
+}
+
+static int bracket_op(void *arg)
+{
+	const thrum_bracket_op *op = arg;
+
+	return thrum_bracket(op->acquire, op->use, op->release);
+}
+
+static int acquire_release_op(void *arg)
+{
+	const thrum_acquire_release_op *op = arg;
+
+	return thrum_acquire_release(op->acquire, op->release);
+}
+
+static int shield_op(void *arg)
+{
+	const thrum_shield_op *op = arg;
+
+	return thrum_shield(op->fx);
+}
+
+thrum_fx thrum_timeout_fx(thrum_timeout_op *op) { return (thrum_fx){ timeout_op, op }; }
+thrum_fx thrum_or_else_fx(thrum_or_else_op *op) { return (thrum_fx){ or_else_op, op }; }
+thrum_fx thrum_then_fx(thrum_then_op *op) { return (thrum_fx){ then_op, op }; }
+thrum_fx thrum_bracket_fx(thrum_bracket_op *op) { return (thrum_fx){ bracket_op, op }; }
+thrum_fx thrum_acquire_release_fx(thrum_acquire_release_op *op) { return (thrum_fx){ acquire_release_op, op }; }
+thrum_fx thrum_shield_fx(thrum_shield_op *op) { return (thrum_fx){ shield_op, op }; }

@@ -1,0 +1,43 @@
+/* core/hooks.h: the calls from core and io up to the scheduler, all of them. Defined in sched/. */
+#ifndef TH_HOOKS_H
+#define TH_HOOKS_H
+#include "atomic.h"
+#include "fiber.h"
+#include <thrum/fx.h>
+
+/* The running fiber; NULL on a plain thread and on a worker's own stack. Never inlined: a fiber's thread-local addresses
+ * must not be cached over a suspension. */
+struct th_fiber *th_self(void);
+
+/* Park the running fiber: switch to the worker's stack, and only there run action(fiber, arg), which publishes whatever
+ * will wake it. Returns when th_wake() was called, on the same worker. */
+void th_suspend(void (*action)(struct th_fiber *f, void *arg), void *arg);
+
+/* Make a parked fiber ready on its home worker. Any thread. Exactly once per park, by whoever won the right to. */
+void th_wake(struct th_fiber *f);
+
+/* Have the home worker of `f` cancel operation number `gen` of it, if that is still in the kernel. Any thread. */
+void th_post_cancel(struct th_fiber *f, uint16_t gen);
+
+/* Run fx on a fresh stack, as the same identity, and wait. For nesting that has used the stack up. -ENOMEM. */
+int th_call_fresh(thrum_fx fx);
+/* True when the running fiber's stack is nearly used up. */
+bool th_stack_low(void);
+
+/* Serve this worker's timers, mailbox and ring from the running fiber if it has not happened for 100 us. */
+void th_poll_if_due(void);
+
+/* The monotonic time of this worker's backend, ns. */
+int64_t th_backend_now(struct th_home *h);
+
+/* Have every worker of this fiber's runtime cancel its operations on `fd`. */
+void th_cancel_fd_all(int fd);
+
+/* Futex: wait while *word == seen; wake one. The slow path of core/lock.h. */
+void th_word_wait(th_atomic_u32 *word, uint32_t seen);
+void th_word_wake(th_atomic_u32 *word, int n);
+
+/* The one oracle: a number below n. Production: a small generator; simulation: the seed. */
+uint32_t th_choose(uint32_t n, const char *tag);
+
+#endif

@@ -1,0 +1,237 @@
+/* core/node.c: the cancel tree. The protocol is in the header. */
+#include "node.h"
+#include "assert.h"
+#include "deep.h"
+#include "hooks.h"
+#include "pool.h"
+#include <string.h>
+
+void th_node_init(struct th_node *n, enum th_node_kind kind)
+{
+	memset(n, 0, sizeof *n);
+	th_lock_init(&n->lock);
+	n->kind = (uint8_t)kind;
+	th_init(&n->x_cancelled, 0);
+	th_init(&n->x_deadline_ns, INT64_MAX);
+}
+
+static void set_reason(struct th_node *n, const thrum_reason *why, bool own)
+{
+	n->reason = *why;
+	n->own = own;
+	th_store_rel(&n->x_cancelled, 1); /* N1 */
+}
+
+void th_node_link_locked(struct th_node *n, struct th_node *parent)
+{
+	n->parent = parent;
+	n->prev = NULL;
+	n->next = parent->kids;
+	if (n->next)
+		n->next->prev = n;
+	parent->kids = n;
+	if (th_node_cancelled(parent) && n->kind != TH_NODE_SHIELD)
+		set_reason(n, &parent->reason, false);
+}
+
+void th_node_link(struct th_node *n, struct th_node *parent)
+{
+	th_lock(&parent->lock);
+	th_node_link_locked(n, parent);
+	th_unlock(&parent->lock);
+}
+
+void th_node_unlink_locked(struct th_node *n)
+{
+	TH_DASSERT(n->kids == NULL);
+	*(n->prev ? &n->prev->next : &n->parent->kids) = n->next;
+	if (n->next)
+		n->next->prev = n->prev;
+}
+
+void th_node_unlink(struct th_node *n)
+{
+	struct th_node *parent = n->parent;
+
+	th_lock(&parent->lock);
+	th_node_unlink_locked(n);
+	th_unlock(&parent->lock);
+}
+
+/* Wake or warn the fiber parked in `n`. The caller holds n->lock, which keeps the waiter alive. */
+static void cancel_waiter(struct th_node *n)
+{
+	struct th_waiter *w = n->waiter;
+
+	if (!w)
+		return;
+	if (w->on_cancel) {
+		w->on_cancel(w);
+	} else if (th_waiter_claim(w, TH_WAIT_CANCELLED)) {
+		n->waiter = NULL;
+		th_wake(w->fiber);
+	}
+}
+
+/* The first of `kid` and its later siblings that the walk must enter, locked. The parent's lock is held. A kid that was
+ * cancelled before is skipped with all below it: whoever cancelled it walks there. */
+static struct th_node *enter(struct th_node *kid)
+{
+	for (; kid; kid = kid->next) {
+		if (kid->kind == TH_NODE_SHIELD || th_node_cancelled(kid))
+			continue;
+		th_lock(&kid->lock);
+		if (!th_node_cancelled(kid))
+			return kid;
+		th_unlock(&kid->lock);
+	}
+	return NULL;
+}
+
+void th_node_cancel(struct th_node *top, const thrum_reason *why)
+{
+	struct th_node *at = top, *kid;
+
+	th_lock(&top->lock);
+	if (th_node_cancelled(top)) {
+		th_unlock(&top->lock);
+		return;
+	}
+	set_reason(top, why, true);
+	cancel_waiter(top);
+	kid = enter(top->kids);
+	for (;;) {
+		if (kid) {
+			set_reason(kid, why, false);
+			cancel_waiter(kid);
+			at = kid;
+			kid = enter(at->kids);
+			continue;
+		}
+		if (at == top)
+			break;
+		struct th_node *done = at, *next = done->next; /* stable: we hold the parent's lock */
+		at = done->parent;
+		th_unlock(&done->lock);
+		kid = enter(next);
+	}
+	th_unlock(&top->lock);
+}
+
+bool th_node_arm(struct th_fiber *f, struct th_waiter *w)
+{
+	struct th_node *n = f->node;
+	bool live;
+
+	th_lock(&n->lock);
+	live = !th_node_cancelled(n);
+	if (live)
+		n->waiter = w;
+	th_unlock(&n->lock);
+	return live;
+}
+
+void th_node_disarm(struct th_fiber *f, struct th_waiter *w)
+{
+	struct th_node *n = f->node;
+
+	th_lock(&n->lock);
+	if (n->waiter == w)
+		n->waiter = NULL;
+	th_unlock(&n->lock);
+}
+
+bool th_node_encloses(const struct th_node *n, const struct th_node *inner)
+{
+	while (inner && inner != n)
+		inner = inner->parent;
+	return inner == n;
+}
+
+bool th_node_defer(struct th_node *n, struct th_deferred *d, const bool *closing)
+{
+	bool open;
+
+	th_lock(&n->lock);
+	open = !closing || !*closing;
+	if (open) {
+		th_store_rel(&d->x_node, n);
+		d->prev = NULL;
+		d->next = n->finalizers;
+		if (d->next)
+			d->next->prev = d;
+		n->finalizers = d;
+	}
+	th_unlock(&n->lock);
+	return open;
+}
+
+/* Under n->lock. */
+static void take_out(struct th_node *n, struct th_deferred *d)
+{
+	*(d->prev ? &d->prev->next : &n->finalizers) = d->next;
+	if (d->next)
+		d->next->prev = d->prev;
+	th_store_rel(&d->x_node, NULL);
+}
+
+bool thrum_undefer(thrum_deferred *public)
+{
+	struct th_deferred *d = (struct th_deferred *)(void *)public;
+	struct th_node *n = th_load_acq(&d->x_node);
+	bool mine;
+
+	if (!n)
+		return false;
+	th_lock(&n->lock);
+	mine = th_load_rlx(&d->x_node) == n; /* the closing fiber may have taken it meanwhile */
+	if (mine)
+		take_out(n, d);
+	th_unlock(&n->lock);
+	return mine;
+}
+
+int th_run_shielded(struct th_fiber *f, thrum_fx fx, int exit_code)
+{
+	struct th_node shield, *outside = f->node;
+	int outer_exit = f->exit_code;
+	int code;
+
+	th_node_init(&shield, TH_NODE_SHIELD);
+	th_node_link(&shield, outside);
+	f->node = &shield;
+	f->exit_code = exit_code;
+	code = th_call_deep(fx);
+	TH_ASSERT(f->node == &shield);
+	f->node = outside;
+	f->exit_code = outer_exit;
+	th_node_unlink(&shield);
+	return code;
+}
+
+int th_node_finalize(struct th_fiber *f, struct th_node *n, int exit_code)
+{
+	int first = 0;
+
+	for (;;) {
+		struct th_deferred *d;
+		struct th_pool *pool;
+		thrum_fx fx;
+		int code;
+
+		th_lock(&n->lock);
+		d = n->finalizers;
+		if (d)
+			take_out(n, d);
+		th_unlock(&n->lock);
+		if (!d)
+			return first;
+		fx = d->fx; /* from here on the storage is the user's again, or goes back to the pool */
+		pool = d->pool;
+		if (pool)
+			th_pool_give(pool, d);
+		code = th_run_shielded(f, fx, exit_code);
+		if (code < 0 && first == 0)
+			first = code;
+	}
+}

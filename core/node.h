@@ -1,0 +1,90 @@
+/* core/node.h: the tree of cancel scopes. Every scope, task and shield has a node in it; a cancel walks down from one.
+ *
+ *        link                    th_node_cancel, once: the first reason stays (G2)
+ *   (new) ───► LIVE ───────────────────────────────────────────► CANCELLED ──unlink──► (gone)
+ *               └── linked below a cancelled parent: born CANCELLED, a shield excepted ──┘
+ *
+ * Who may touch what:
+ *   parent, kind         set by th_node_link, then constant
+ *   kids, next, prev     the list of kids belongs to the parent's lock
+ *   waiter, reason, finalizers   the node's own lock; `reason` is constant once x_cancelled is 1
+ *   x_cancelled          written under the node's lock; read by anyone
+ *   x_deadline_ns        written by the fiber that owns the scope; read by fibers inside it
+ *
+ *   tag  where                          order    pairs  shape  because
+ *   N1   mark: store x_cancelled        release  N2     MP     who sees the flag sees the reason
+ *   N2   reason: load x_cancelled       acquire  N1     MP
+ *   N3   th_cancelled: load             relaxed  –      –      a checkpoint may be late by one; the flag carries no data
+ *
+ * Locks nest from parent to child only. A walk holds the locks of the path from its top to where it stands: a node cannot
+ * be unlinked (that takes its parent's lock) while the walk is in it, and one that is linked meanwhile either is seen by
+ * the walk or sees the flag of its parent (hazards 60, 61). The walk is a loop, so depth costs no stack (hazard 69). */
+#ifndef TH_NODE_H
+#define TH_NODE_H
+#include "atomic.h"
+#include "lock.h"
+#include "waiter.h"
+#include <thrum/scope.h>
+
+enum th_node_kind { TH_NODE_ROOT, TH_NODE_SCOPE, TH_NODE_TASK, TH_NODE_SHIELD };
+
+struct th_deferred;
+
+struct th_node {
+	struct th_node *parent;
+	struct th_lock lock;
+	th_atomic_u32 x_cancelled;
+	uint8_t kind;
+	bool own;                       /* the reason was given to this node, not inherited */
+	struct th_node *kids, *next, *prev;
+	struct th_waiter *waiter;       /* of the fiber that is parked here and may be woken by a cancel */
+	struct th_deferred *finalizers; /* last registered first */
+	th_atomic(int64_t) x_deadline_ns;
+	thrum_reason reason;
+};
+
+/* A finalizer registered with a node: thrum_deferred's real shape. */
+struct th_deferred {
+	thrum_fx fx;
+	th_atomic(struct th_node *) x_node; /* NULL: not registered any more */
+	struct th_deferred *next, *prev;
+	struct th_pool *pool;               /* where it came from, NULL for caller storage */
+};
+
+void th_node_init(struct th_node *n, enum th_node_kind kind);
+/* Put `n` below `parent`; it inherits a cancel unless it is a shield. th_node_link_locked: the caller holds its lock. */
+void th_node_link(struct th_node *n, struct th_node *parent);
+void th_node_link_locked(struct th_node *n, struct th_node *parent);
+void th_node_unlink(struct th_node *n);
+void th_node_unlink_locked(struct th_node *n);
+
+/* Cancel `top` and everything below it that no shield protects. Any thread; `top` must be live. */
+void th_node_cancel(struct th_node *top, const thrum_reason *why);
+
+/* Register the waiter of a fiber that is parking, on the worker's stack. False: already cancelled, do not wait. */
+bool th_node_arm(struct th_fiber *f, struct th_waiter *w);
+/* Back on the fiber: once this returns no canceller can touch the waiter. */
+void th_node_disarm(struct th_fiber *f, struct th_waiter *w);
+
+static inline bool th_node_cancelled(struct th_node *n)
+{
+	return th_load_rlx(&n->x_cancelled) != 0; /* N3 */
+}
+
+/* The checkpoint. */
+static inline bool th_cancelled(struct th_fiber *f)
+{
+	return th_node_cancelled(f->node);
+}
+
+/* Is `n` the node `inner` stands in, or one around it? */
+bool th_node_encloses(const struct th_node *n, const struct th_node *inner);
+
+/* Register a finalizer. False: the node is closing, `d` is untouched. `closing` is read under the node's lock. */
+bool th_node_defer(struct th_node *n, struct th_deferred *d, const bool *closing);
+/* Run the finalizers of `n`, whose owner is the running fiber; first failing code, or 0. */
+int th_node_finalize(struct th_fiber *f, struct th_node *n, int exit_code);
+/* Run one effect shielded; exit_code is what thrum_exit_code() tells it. */
+int th_run_shielded(struct th_fiber *f, thrum_fx fx, int exit_code);
+
+#endif

@@ -1,0 +1,170 @@
+/* sched/idle.c: falling asleep and being woken without losing a wake-up, and without waking more than is needed.
+ *
+ *   x_sleep of a worker:
+ *                 th_sleep: announce              the waker's CAS
+ *        AWAKE ────────────────────► ASLEEP ────────────────────────► AWAKE    by th_poke: there is mail
+ *          ▲                           │   └────────────────────────► CALLED   by th_notify_work: go and search
+ *          └── th_sleep: get up ───────┴── th_sleep: get up ────────────┘
+ *   Only the worker announces; whoever takes it out of ASLEEP, itself or a waker, lowers x_idle: so x_idle == n means that
+ *   every worker has announced and none has been called.
+ *
+ *      sender                                     worker falling asleep
+ *      push (mail, deque, inject …)               x_sleep = ASLEEP, x_idle++
+ *      fence I1 (seq_cst)                         fence I2 (seq_cst)
+ *      if (x_sleep == ASLEEP) take it out, wake   if (any source is not empty) get up again
+ *   Without either fence both may read the old value: the push lies there and the worker sleeps (hazard 6).
+ *
+ *   tag  where                          order    pairs  shape  because
+ *   I1   th_poke, th_notify_work fence  seq_cst  I2     SB     see above
+ *   I2   th_sleep: fence                seq_cst  I1     SB     see above
+ *   I3   take out: CAS x_sleep          seq_cst  I3     –      one waker; x_idle is lowered once
+ *   I4   x_searching                    seq_cst  I2     SB     a spawner that leaves the wake to a searcher: the searcher
+ *                                                              lowers the count before it announces, so its own look
+ *                                                              at all sources comes after the spawner's push
+ *   The wake itself is the backend's (an eventfd): one that comes before the wait ends the wait at once.
+ *
+ * At most one worker is woken to search at a time; when it finds work it has the next one woken (th_found_work). So a burst
+ * of spawns costs one wake, and load spreads as fast as thieves succeed. Idea: Go's spinning Ms, tokio's searchers. */
+#include "../core/assert.h"
+#include "../core/hooks.h"
+#include "worker.h"
+
+/* True if the caller has taken `w` out of ASLEEP and must wake it. */
+static bool take_out(struct th_worker *w, uint32_t to)
+{
+	uint32_t asleep = TH_ASLEEP;
+
+	if (th_load_rlx(&w->x_sleep) != TH_ASLEEP || !th_cas_seq(&w->x_sleep, &asleep, to)) /* I3 */
+		return false;
+	th_sub_seq(&w->rt->x_idle, 1);
+	return true;
+}
+
+static void wake(struct th_worker *w)
+{
+	th_add_rlx(&w->x_wakes, 1);
+	w->home.backend->wake(w->home.io);
+}
+
+void th_poke(struct th_worker *w)
+{
+	th_fence_seq(); /* I1 */
+	if (take_out(w, TH_AWAKE))
+		wake(w);
+}
+
+void th_notify_work(struct thrum_rt *rt)
+{
+	uint32_t none = 0;
+	unsigned first;
+
+	if (rt->nworkers == 1 && th_worker_self() && th_worker_self()->rt == rt)
+		return;
+	th_fence_seq(); /* I1 */
+	if (th_load_rlx(&rt->x_idle) == 0 || th_load_rlx(&rt->x_searching) != 0)
+		return;
+	if (!th_cas_seq(&rt->x_searching, &none, 1)) /* I4 */
+		return;
+	first = th_choose(rt->nworkers, "wake");
+	for (unsigned i = 0; i < rt->nworkers; i++) {
+		struct th_worker *w = &rt->workers[(first + i) % rt->nworkers];
+		if (take_out(w, TH_CALLED)) {
+			wake(w);
+			return;
+		}
+	}
+	th_sub_seq(&rt->x_searching, 1);
+}
+
+void th_found_work(struct th_worker *w)
+{
+	if (!w->searching)
+		return;
+	w->searching = false;
+	th_sub_seq(&w->rt->x_searching, 1);
+	th_notify_work(w->rt);
+}
+
+static void stop_searching(struct th_worker *w)
+{
+	if (!w->searching)
+		return;
+	w->searching = false;
+	th_sub_seq(&w->rt->x_searching, 1); /* I4 */
+}
+
+/* Every place where work for this worker may lie (hazards 6, 7). */
+static bool has_work(struct th_worker *w)
+{
+	struct thrum_rt *rt = w->rt;
+
+	if (w->ready || !th_mail_looks_empty(w) || !th_taskq_looks_empty(&rt->inject))
+		return true;
+	if (th_load_rlx(&rt->x_token_signal) || th_load_rlx(&rt->x_stop))
+		return true;
+	for (unsigned i = 0; i < rt->nworkers; i++) {
+		struct th_worker *v = &rt->workers[i];
+		if (!th_deque_looks_empty_any(&v->deque) || !th_taskq_looks_empty(&v->spill))
+			return true;
+	}
+	return false;
+}
+
+static void get_up(struct th_worker *w)
+{
+	uint32_t was = th_xchg_seq(&w->x_sleep, TH_AWAKE); /* I3 */
+
+	if (was == TH_ASLEEP)
+		th_sub_seq(&w->rt->x_idle, 1);
+	else if (was == TH_CALLED)
+		w->searching = true;
+}
+
+/* Another worker may have announced with mail before it, and be about to get up. It lowers x_idle before it takes the
+ * mail: so first the mail, then the count. */
+static bool all_asleep(void *arg, uint64_t *ret_inflight)
+{
+	struct thrum_rt *rt = ((struct th_worker *)arg)->rt;
+
+	for (unsigned i = 0; i < rt->nworkers; i++) {
+		if (!th_mail_looks_empty(&rt->workers[i]))
+			return false;
+		*ret_inflight += th_load_rlx(&rt->workers[i].home.x_inflight);
+	}
+	return !has_work(arg) && th_load_seq(&rt->x_idle) == rt->nworkers;
+}
+
+static void get_up_early(void *w)
+{
+	get_up(w);
+}
+
+/* The last worker to fall asleep moves a virtual clock. False: sleep. */
+static bool move_clock(struct th_worker *w)
+{
+	struct th_quiescence q = { all_asleep, get_up_early, w, w->rt->calls_main };
+	enum th_quiescent r = th_clock_quiescent(&w->rt->clock, &q);
+
+	if (r == TH_CLOCK_STUCK)
+		th_rt_stuck(w->rt);
+	return r != TH_CLOCK_IDLE;
+}
+
+void th_sleep(struct th_worker *w)
+{
+	struct thrum_rt *rt = w->rt;
+	int64_t until = th_clock_fire_due(&w->home);
+	uint32_t idle;
+
+	if (w->ready)
+		return;
+	stop_searching(w);
+	th_store_seq(&w->x_sleep, TH_ASLEEP);
+	idle = th_add_seq(&rt->x_idle, 1) + 1;
+	th_fence_seq(); /* I2 */
+	if (!has_work(w) && !(th_clock_is_virtual(&rt->clock) && idle == rt->nworkers && move_clock(w))) {
+		th_bump(&w->x_parks);
+		w->home.backend->wait(w->home.io, until);
+	}
+	get_up(w);
+}

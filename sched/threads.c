@@ -1,0 +1,130 @@
+/* sched/threads.c: what needs the operating system's threads: starting workers, sleeping on a word, a cheap counter, the
+ * generator behind th_choose(). The simulation replaces this file by sched/sim.c. */
+#include "../core/assert.h"
+#include "../core/hooks.h"
+#include "../core/tsan.h"
+#include "worker.h"
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* --- workers --- */
+
+static void *thread_main(void *arg)
+{
+	th_worker_main(arg);
+	return NULL;
+}
+
+/* Workers take no asynchronous signals: a handler of the program must not land on a fiber's small stack (hazard 32). */
+static int create_masked(pthread_t *thread, struct th_worker *w)
+{
+	static const int synchronous[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS };
+	sigset_t all, before;
+	int r;
+
+	sigfillset(&all);
+	for (size_t i = 0; i < sizeof synchronous / sizeof *synchronous; i++)
+		sigdelset(&all, synchronous[i]);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(thread, NULL, thread_main, w);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -r;
+}
+
+int th_thread_start(struct th_worker *w)
+{
+	pthread_t *thread = malloc(sizeof *thread);
+	int r;
+
+	if (!thread)
+		return -ENOMEM;
+	r = create_masked(thread, w);
+	if (r < 0) {
+		free(thread);
+		return r;
+	}
+	w->os_thread = thread;
+	return 0;
+}
+
+void th_thread_join(struct th_worker *w)
+{
+	pthread_t *thread = w->os_thread;
+	int r = pthread_join(*thread, NULL);
+
+	TH_ASSERT(r == 0);
+	free(thread);
+	w->os_thread = NULL;
+}
+
+struct th_context *th_thread_context(struct th_worker *w)
+{
+	th_context_init_thread(&w->thread_storage);
+	return &w->thread_storage;
+}
+
+/* --- sleeping on a word --- */
+
+void th_word_wait(th_atomic_u32 *word, uint32_t seen)
+{
+	TH_TSAN_PRIVATE_BEGIN(); /* errno is the thread's, not the fiber's */
+	int saved = errno;
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0); /* EAGAIN, EINTR: the caller looks again */
+	errno = saved;
+	TH_TSAN_PRIVATE_END();
+}
+
+void th_word_wake(th_atomic_u32 *word, int n)
+{
+	TH_TSAN_PRIVATE_BEGIN();
+	int saved = errno;
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+	errno = saved;
+	TH_TSAN_PRIVATE_END();
+}
+
+/* --- counter and choice --- */
+
+uint64_t th_ticks(void)
+{
+#if defined(__x86_64__)
+	return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+	uint64_t t;
+	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(t));
+	return t;
+#else
+#error "no cheap counter known for this machine"
+#endif
+}
+
+uint64_t th_ticks_100us(void)
+{
+#if defined(__x86_64__)
+	return 250000; /* exact at 2.5 GHz; it only spaces polls, so a factor of two does not matter */
+#else
+	uint64_t hz;
+	__asm__("mrs %0, cntfrq_el0" : "=r"(hz));
+	return hz / 10000;
+#endif
+}
+
+/* xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled". */
+uint32_t th_choose(uint32_t n, const char *tag)
+{
+	struct th_worker *w = th_worker_self();
+
+	(void)tag;
+	if (!w || n < 2)
+		return 0;
+	w->rng ^= w->rng >> 12;
+	w->rng ^= w->rng << 25;
+	w->rng ^= w->rng >> 27;
+	return (uint32_t)(((w->rng * UINT64_C(2685821657736338717)) >> 32) * n >> 32);
+}

@@ -1,0 +1,181 @@
+#!/bin/sh
+# test/model/run.sh BUILD_DIR: check the lock-free sources with Relacy and the protocols with SPIN.
+#
+# Each model must pass, and each mutant (a planted bug: one line of a shipped source changed by sed in a copy, or a
+# -DMUTANT of a protocol model) must be found: a checker that finds nothing proves nothing. One line per check, at the end
+# "N passed, N failed"; exit status 1 if any failed. Needs g++, gcc, relacy-dev, spin. About a minute and a half.
+set -u
+[ $# -eq 1 ] || { echo "usage: $0 BUILD_DIR" >&2; exit 2; }
+top=$(cd "$(dirname "$0")/../.." && pwd)
+mkdir -p "$1" && out=$(cd "$1" && pwd) || exit 2
+N=1000000 # executions where one takes a microsecond or less
+CXX=${CXX_MODEL:-g++} CC=${CC_MODEL:-gcc}
+passed=0 failed=0
+
+verdict() { # verdict ok|FAIL TEXT
+	[ "$1" = ok ] && passed=$((passed + 1)) || failed=$((failed + 1))
+	printf '%-4s %s\n' "$1" "$2"
+}
+
+# --- Relacy: the shipped sources, in a copy of the tree ---
+
+copy_tree() {
+	rm -rf "$1" && mkdir -p "$1/test/model"
+	for part in core sched io include; do cp -r "$top/$part" "$1/$part"; done
+	cp "$top"/test/model/*.h "$top"/test/model/*.cpp "$1/test/model/"
+	# Small numbers find more in less time; the ring of the deque is 4 for the same reason.
+	sed -i 's/SPINS = 64/SPINS = 1/' "$1/core/lock.c"
+	grep -q 'SPINS = 1[^0-9]' "$1/core/lock.c" || echo "run.sh: core/lock.c has no SPINS = 64" >&2
+}
+
+build() { # build TREE MODEL FLAGS...
+	tree=$1 model=$2
+	shift 2
+	"$CXX" -std=c++11 -fpermissive -w -DTH_RELACY "$@" -I"$tree/test/model" -I"$tree/include" \
+		"$tree/test/model/$model.cpp" -o "$tree/$model" 2>"$tree/errors"
+}
+
+healthy() { # healthy MODEL SCENE RUN... : each RUN is the arguments of one run
+	model=$1 scene=$2
+	shift 2
+	if ! build "$out/tree" "$model" -O2 -DSCENE="$scene"; then
+		verdict FAIL "$model scene $scene does not compile: $(head -1 "$out/tree/errors")"
+		return
+	fi
+	for how; do
+		if text=$("$out/tree/$model" $how 2>&1); then ok=ok; else ok=FAIL; fi
+		verdict $ok "$model scene $scene, $how: $(echo "$text" | tail -1)"
+	done
+}
+
+hunt() { # hunt TEXT TREE MODEL : the mutant in TREE must die, first by random runs, then exhaustively
+	for how in "random 200000" "bound 2"; do
+		if ! text=$("$2/$3" $how 2>&1); then
+			case $text in
+			*executions) verdict ok "$1: killed, $how: $text" ;;
+			*) verdict FAIL "$1: the model itself broke: $text" ;;
+			esac
+			return
+		fi
+	done
+	verdict FAIL "$1: SURVIVED"
+}
+
+mutant() { # mutant MODEL SCENE FILE SED WHAT
+	tree=$out/mutant
+	for part in core sched; do cp "$out/tree/$part"/*.[ch] "$tree/$part/"; done
+	sed -i "$4" "$tree/$3"
+	if cmp -s "$tree/$3" "$out/tree/$3"; then
+		verdict FAIL "mutant of $3: $5: the line to change is not there"
+	elif ! build "$tree" "$1" -O0 -DSCENE="$2"; then
+		verdict FAIL "mutant of $3: $5: does not compile: $(grep -m1 error "$tree/errors")"
+	else
+		hunt "mutant of $3: $5" "$tree" "$1"
+	fi
+}
+
+copy_tree "$out/tree"
+copy_tree "$out/mutant"
+
+healthy model_deque 1 "random $N" "bound 3"
+healthy model_deque 2 "random $N" "bound 2"
+healthy model_deque 3 "random $N" "bound 3"
+f=sched/deque.h
+mutant model_deque 1 $f '/\/\* D1 \*\//s/store_rel/store_rlx/' 'D1 relaxed'
+mutant model_deque 1 $f '/\/\* P2 \*\//d' 'P2 no fence in pop'
+mutant model_deque 1 $f '/fence_seq.*\/\* S2 \*\//d' 'S2 no fence in steal'
+mutant model_deque 1 $f '/\/\* S3 \*\//s/load_acq/load_rlx/' 'S3 relaxed'
+mutant model_deque 1 $f '/\/\* S1 \*\//{h;d};/\/\* S3 \*\//{p;x}' 'S1 after S3'
+mutant model_deque 1 $f '/\/\* P3 \*\//s/th_cas_seq/th_mutant_cas_split/' 'P3 load and store'
+mutant model_deque 1 $f '/\/\* S5 \*\//s/th_cas_seq/th_mutant_cas_split/' 'S5 load and store'
+mutant model_deque 1 $f 's/if (left > 0)/if (left >= 0)/' 'pop takes the last task without a CAS'
+mutant model_deque 1 $f '/^	th_store_rlx(&d->x_bottom, b + 1);/d' 'pop does not restore the index'
+mutant model_deque 2 $f 's/top_seen >= TH_DEQUE_SLOTS/top_seen > TH_DEQUE_SLOTS/' 'ring overfilled by one'
+
+healthy model_lock 1 "random $N" "bound 3"
+healthy model_lock 2 "random $N" "bound 3"
+f=core/lock.h
+mutant model_lock 1 $f 's/th_cas_acq(/th_mutant_cas_rlx(/' 'lock relaxed'
+mutant model_lock 1 $f 's/th_xchg_rel(/th_mutant_xchg_rlx(/' 'unlock relaxed'
+mutant model_lock 2 $f 's/if (th_xchg_rel(&l->x_word, 0) == 2)/th_store_rel(\&l->x_word, 0); if (th_load_rlx(\&l->x_word) == 2)/' \
+	'unlock touches the word twice'
+f=core/lock.c
+mutant model_lock 1 $f 's/th_cas_acq(/th_mutant_cas_rlx(/' 'spin relaxed'
+mutant model_lock 1 $f 's/th_xchg_acq(/th_mutant_xchg_rlx(/' 'slow lock relaxed'
+mutant model_lock 1 $f 's/th_xchg_acq(&l->x_word, 2)/th_xchg_acq(\&l->x_word, 1)/' 'slow lock never sleeps'
+mutant model_lock 1 $f '/th_word_wake(/d' 'unlock wakes nobody'
+
+healthy model_waiter 1 "random $N" "bound 3"
+f=core/waiter.h
+mutant model_waiter 1 $f '/\/\* W1 \*\//s/th_cas_acqrel/th_cas_acq/' 'W1 no release'
+mutant model_waiter 1 $f '/\/\* W1 \*\//s/th_cas_acqrel/th_mutant_cas_split/' 'W1 load and store'
+mutant model_waiter 1 $f '/\/\* W2 \*\//s/load_acq/load_rlx/' 'W2 relaxed'
+
+healthy model_mail 1 "random $N" "bound 3"
+healthy model_mail 2 "random $N" "bound 2"
+f=sched/mail.c
+mutant model_mail 1 $f '/th_cas_rel(&w->x_mail/s/th_cas_rel/th_mutant_cas_rlx/' 'M1 relaxed'
+mutant model_mail 1 $f '/th_cas_rel(&w->x_mail/s/th_cas_rel/th_mutant_cas_split/' 'M1 load and store'
+mutant model_mail 1 $f '/th_xchg_acq(&w->x_mail/s/th_xchg_acq/th_mutant_xchg_rlx/' 'M2 relaxed'
+mutant model_mail 2 $f '/\/\* M3 \*\//s/th_xchg_acqrel/th_mutant_xchg_rlx/' 'M3 relaxed'
+mutant model_mail 2 $f 's/(void)th_xchg_acqrel(&f->x_cancel_queued, 0)/th_store_rel(\&f->x_cancel_queued, 0)/' 'M4 a store'
+mutant model_mail 2 $f 's/ && f->op->gen == gen//' 'any generation matches (G6)'
+
+healthy model_sleep 1 "random 200000" "bound 2"
+healthy model_sleep 2 "random 200000" "bound 2"
+healthy model_sleep 3 "random 200000" "bound 2"
+healthy model_sleep 4 "random 100000"
+f=sched/idle.c
+mutant model_sleep 1 $f '/^void th_poke/,/^}/s/th_fence_seq();//' 'I1 no fence in th_poke'
+mutant model_sleep 1 $f '/^void th_notify_work/,/^}/s/th_fence_seq(); *\/\* I1/\/\*/' 'I1 no fence in th_notify_work'
+mutant model_sleep 1 $f '/\/\* I2 \*\//d' 'I2 no fence before the second look'
+mutant model_sleep 1 $f '/if (!th_deque_looks_empty_any/s/!th_deque_looks_empty_any(&v->deque) || //' 'second look without deques'
+mutant model_sleep 1 $f 's/!th_mail_looks_empty(w) || //' 'second look without mail'
+mutant model_sleep 3 $f 's/ || !th_taskq_looks_empty(&rt->inject)//' 'second look without inject'
+mutant model_sleep 3 $f 's/ || th_load_rlx(&rt->x_stop)//' 'second look without stop'
+mutant model_sleep 1 $f '/\/\* I3 \*\//s/th_cas_seq/th_mutant_cas_split/' 'I3 load and store'
+mutant model_sleep 2 $f '/^	stop_searching(w);/d' 'a searcher sleeps as one'
+mutant model_sleep 2 $f '/^void th_found_work/,/^}/s/th_notify_work(w->rt);//' 'the call is not passed on'
+if build "$out/tree" model_sleep -O0 -DSCENE=4 -DMUTANT=1; then
+	hunt 'mutant of th_steal: a thief that was not called does not count' "$out/tree" model_sleep
+fi
+
+# --- SPIN: the protocols ---
+
+spin_run() { # spin_run MODEL FLAGS... : leaves the verdict in $text; 0 = no error, 1 = an error found, 2 = neither
+	rm -rf "$out/spin" && mkdir "$out/spin" && cp "$top/test/model/$1.pml" "$out/spin/" || return 2
+	text=$(
+		cd "$out/spin" || exit 2
+		name=$1.pml
+		shift
+		spin "$@" -a "$name" >spin.log 2>&1 && "$CC" -O1 -w -DSAFETY -o pan pan.c 2>cc.log || exit 2
+		./pan -m100000 >pan.log 2>&1
+		grep -q 'too small\|not completed\|out of memory' pan.log && ! grep -q 'errors: 1' pan.log && exit 2
+		sed -n 's/^pan:1: //p; s/^ *\([0-9]*\) states, stored$/\1 states/p' pan.log | tr '\n' ' '
+		grep -q 'errors: 0' pan.log && exit 0
+		grep -q 'errors: 1' pan.log && exit 1
+		exit 2
+	)
+}
+
+protocol() { # protocol MODEL MUTANTS [FLAGS...]
+	model=$1 mutants=$2
+	shift 2
+	spin_run "$model" "$@" && ok=ok || ok=FAIL
+	verdict $ok "$model.pml: $text"
+	m=1
+	while [ $m -le "$mutants" ]; do
+		spin_run "$model" "$@" -DMUTANT=$m
+		[ $? -eq 1 ] && verdict ok "mutant $m of $model.pml: killed: $text" ||
+			verdict FAIL "mutant $m of $model.pml: SURVIVED: $text"
+		m=$((m + 1))
+	done
+}
+
+protocol park 9
+protocol cancel 7
+protocol join 6
+protocol race 7
+
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]

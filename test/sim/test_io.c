@@ -1,0 +1,183 @@
+/* test/sim/test_io.c: operations in an unkind kernel: late successes, short transfers, cancels that come too late. */
+#include "../support/sim_run.h"
+#include <errno.h>
+
+struct ends {
+	int fds[2];
+	int moved;
+	bool closed;
+};
+
+static int write_some(struct ends *e)
+{
+	size_t done = 0;
+	int r = thrum_write_all(e->fds[1], "abcdefghijklmnop", 16, &done);
+
+	TH_CHECK(done <= 16 && (r != 0 || done == 16)); /* G8 */
+	return r;
+}
+THRUM_FX(write_some, struct ends);
+
+/* The buffer lies on this fiber's stack: a fiber resumed before its completion is caught by the kernel's later write,
+ * which th_op_complete() refuses (G5). */
+static int read_some(struct ends *e)
+{
+	char buf[16] = { 0 };
+	size_t done = 0;
+	int r = thrum_read_all(e->fds[0], buf, sizeof buf, &done);
+
+	for (size_t i = 0; i < done; i++)
+		TH_CHECK_EQ(buf[i], 'a' + (int)i);
+	for (size_t i = done; i < sizeof buf; i++)
+		TH_CHECK_EQ(buf[i], 0);
+	e->moved = (int)done;
+	return r;
+}
+THRUM_FX(read_some, struct ends);
+
+static int close_both(struct ends *e)
+{
+	e->closed = true;
+	TH_CHECK_EQ(thrum_close(e->fds[0]), 0);
+	TH_CHECK_EQ(thrum_close(e->fds[1]), 0);
+	return 0;
+}
+
+/* G5, G8: a cancelled transfer returns when the kernel has let go, with what had moved. */
+SIM_TEST(io, transfers_survive_cancels_G5_G8)
+{
+	struct ends e = { .moved = 0 };
+	int r;
+
+	(void)unused;
+	th_sim_pipe(e.fds);
+	if (sim_choose(2)) {
+		thrum_fx fx[2] = { read_some_fx(&e), write_some_fx(&e) };
+		thrum_zip_par_op both = { fx, 2 };
+		r = thrum_timeout(thrum_zip_par_fx(&both), thrum_us(sim_choose(5000)));
+	} else {
+		r = thrum_zip_par(read_some_fx(&e), write_some_fx(&e));
+	}
+	close_both(&e);
+	return r == -ETIMEDOUT ? 0 : r;
+}
+
+struct server {
+	int listener, accepted;
+};
+
+static int accept_some(struct server *s)
+{
+	for (;;) {
+		int fd = thrum_accept(s->listener, NULL, NULL);
+		if (fd < 0)
+			return fd;
+		s->accepted++;
+		TH_CHECK(th_sim_fd_open(fd));
+		TH_CHECK_EQ(thrum_close(fd), 0); /* closes in a cancelled scope too */
+	}
+}
+THRUM_FX(accept_some, struct server);
+
+/* G5, G10, hazard 39: a connection accepted while the cancel was on its way reaches the caller, who closes it. */
+SIM_TEST(io, late_accepts_are_not_lost_G10)
+{
+	struct server s = { .listener = th_sim_listener(1 + sim_choose(4)) };
+	int r;
+
+	(void)unused;
+	r = thrum_timeout(accept_some_fx(&s), thrum_us(100 + sim_choose(5000)));
+	TH_CHECK_EQ(thrum_close(s.listener), 0);
+	return r == -ETIMEDOUT ? 0 : r;
+}
+
+static int read_until_closed(struct ends *e)
+{
+	char c;
+	ssize_t r = thrum_read(e->fds[0], &c, 1);
+
+	TH_CHECK(r == -EBADF || r == -ECANCELED);
+	return r == -ECANCELED ? -ECANCELED : 0;
+}
+THRUM_FX(read_until_closed, struct ends);
+
+static int close_under_readers(struct ends *e)
+{
+	int r = thrum_sleep(thrum_us(sim_choose(2000)));
+
+	close_both(e);
+	return r;
+}
+THRUM_FX(close_under_readers, struct ends);
+
+/* G9: closing a descriptor ends what others wait for on it, on whatever worker, before it is closed. */
+SIM_TEST(io, close_ends_the_waits_of_others_G9)
+{
+	struct ends e = { .moved = 0 };
+	int r;
+
+	(void)unused;
+	th_sim_pipe(e.fds);
+	r = thrum_zip_par(read_until_closed_fx(&e), read_until_closed_fx(&e), close_under_readers_fx(&e));
+	if (!e.closed)
+		close_both(&e); /* the cancel came before the closer had started */
+	return r;
+}
+
+struct quick {
+	int fds[2];
+};
+
+static int quick_read(struct quick *q)
+{
+	char c = 0;
+	ssize_t n = thrum_read(q->fds[0], &c, 1);
+
+	return n < 0 ? (int)n : 0;
+}
+THRUM_FX(quick_read, struct quick);
+
+/* G6: a cancel that was on its way to one operation does not hit the next one of the same fiber. */
+static int cancel_then_read(struct quick *q)
+{
+	int r = thrum_timeout(quick_read_fx(q), thrum_us(1 + sim_choose(500)));
+	char c = 0;
+	ssize_t n;
+
+	if (r == -ECANCELED)
+		return r;
+	n = thrum_read(q->fds[0], &c, 1); /* a byte is on its way: this one must get it or the byte read above was it */
+	if (n < 0)
+		return (int)n;
+	TH_CHECK(n <= 1);
+	return 0;
+}
+THRUM_FX(cancel_then_read, struct quick);
+
+static int feed(struct quick *q)
+{
+	int r;
+
+	for (int i = 0; i < 2; i++) {
+		r = thrum_sleep(thrum_us(sim_choose(1000)));
+		if (r == 0)
+			r = thrum_write_all(q->fds[1], "x", 1, NULL);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+THRUM_FX(feed, struct quick);
+
+SIM_TEST(io, late_cancel_spares_the_next_operation_G6)
+{
+	struct quick q;
+	int r;
+
+	(void)unused;
+	th_sim_pipe(q.fds);
+	r = thrum_zip_par(cancel_then_read_fx(&q), feed_fx(&q));
+	TH_CHECK_EQ(thrum_close(q.fds[0]), 0);
+	TH_CHECK_EQ(thrum_close(q.fds[1]), 0);
+	return r;
+}

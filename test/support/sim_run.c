@@ -1,0 +1,109 @@
+/* test/support/sim_run.c: see the header. */
+#include "sim_run.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SEEDS = 8000, TWICE_1_IN = 100, SWEEP_1_IN = 10 };
+
+struct sim_counts sim_counts;
+
+static struct {
+	const struct sim_scenario *scenario;
+	uint64_t seed, cancel_at, runs;
+} now;
+
+bool sim_cancelled_run(void)
+{
+	return now.cancel_at != 0;
+}
+
+static void say_how_to_replay(int sig)
+{
+	char text[256];
+	int n = snprintf(text, sizeof text, "\nreplay: THRUM_SIM_SEED=%llu THRUM_SIM_CANCEL=%llu test-sim-* %s/%s\n",
+			 (unsigned long long)now.seed, (unsigned long long)now.cancel_at, now.scenario->suite,
+			 now.scenario->name);
+	if (write(STDERR_FILENO, text, (size_t)n) < 0)
+		_exit(1);
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void check_oracles(const struct th_sim_report *r, int code)
+{
+	TH_CHECK_EQ(r->ops_left, 0);
+	TH_CHECK_EQ(r->fds_left, 0);
+	TH_CHECK_EQ(sim_counts.alive, 0);
+	TH_CHECK_EQ(sim_counts.held, 0);
+	TH_CHECK_EQ(sim_counts.acquired, sim_counts.released);
+	if (!sim_cancelled_run())
+		TH_CHECK_EQ(code, 0);
+	else
+		TH_CHECK(code == 0 || code == -ECANCELED);
+}
+
+static struct th_sim_report run_once(uint64_t seed, uint64_t cancel_at)
+{
+	struct th_sim_opts sim = { .seed = seed, .cancel_at = cancel_at };
+	struct th_sim_report report;
+	thrum_opts opts = { .size = sizeof opts, .workers = 1 + (unsigned)(seed % 3), .clock = now.scenario->clock };
+	thrum_fx fx = { now.scenario->body, NULL };
+	int code;
+
+	now.seed = seed;
+	now.cancel_at = cancel_at;
+	now.runs++;
+	memset(&sim_counts, 0, sizeof sim_counts);
+	th_sim_begin(&sim);
+	code = thrum_run(&opts, fx);
+	th_sim_end(&report);
+	check_oracles(&report, code);
+	return report;
+}
+
+static void run_seed(uint64_t seed)
+{
+	struct th_sim_report first = run_once(seed, 0), again;
+
+	if (seed % TWICE_1_IN == 0) {
+		again = run_once(seed, 0);
+		TH_CHECK_EQ(first.fingerprint, again.fingerprint);
+		TH_CHECK_EQ(first.choices, again.choices);
+	}
+	if (now.scenario->no_sweep || seed % SWEEP_1_IN)
+		return;
+	for (uint64_t k = 1; k <= first.suspends; k++)
+		(void)run_once(seed, k);
+}
+
+static uint64_t number_from(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? strtoull(text, NULL, 10) : otherwise;
+}
+
+void sim_scenario(const struct sim_scenario *s)
+{
+	uint64_t one = number_from("THRUM_SIM_SEED", 0), seeds = number_from("THRUM_SIM_SEEDS", SEEDS);
+
+	memset(&now, 0, sizeof now);
+	now.scenario = s;
+	signal(SIGABRT, say_how_to_replay);
+	signal(SIGSEGV, say_how_to_replay);
+	if (one) {
+		struct th_sim_report r = run_once(one, number_from("THRUM_SIM_CANCEL", 0));
+		printf("seed %llu: %llu choices, fingerprint %llx\n", (unsigned long long)one,
+		       (unsigned long long)r.choices, (unsigned long long)r.fingerprint);
+	} else {
+		for (uint64_t seed = 1; seed <= seeds; seed++)
+			run_seed(seed);
+		printf("%s/%s: %llu schedules\n", s->suite, s->name, (unsigned long long)now.runs);
+	}
+	signal(SIGABRT, SIG_DFL);
+	signal(SIGSEGV, SIG_DFL);
+}

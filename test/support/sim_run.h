@@ -1,0 +1,55 @@
+/* test/support/sim_run.h: run a scenario under many seeds, then under a sweep of cancels.
+ *
+ * A scenario is an effect that checks what must hold whatever the schedule: with TH_CHECK, and by returning 0, or a code
+ * that it can vouch for. It draws its own variations from sim_choose(). After each run the oracles must hold: no
+ * operation, no descriptor and no fiber is left.
+ *
+ *   plain   seeds 1, 2, …; workers 1, 2, 3 in turn; one seed in a hundred runs twice and must make the same choices
+ *   sweep   one seed in ten: its run is repeated with the root cancelled at each of its suspensions in turn
+ *
+ * A failure prints the command that replays it. THRUM_SIM_SEEDS sets the number of seeds per scenario. */
+#ifndef TH_SIM_RUN_H
+#define TH_SIM_RUN_H
+#include "test.h"
+#include "../../io/sim.h"
+#include <thrum.h>
+
+struct sim_scenario {
+	const char *suite, *name;
+	int (*body)(void *unused);
+	unsigned clock;       /* THRUM_CLOCK_* */
+	bool no_sweep;        /* it cancels by itself, or ends in other ways that a sweep would confuse */
+};
+
+void sim_scenario(const struct sim_scenario *s);
+static inline uint32_t sim_choose(uint32_t n) { return th_sim_choose(n); }
+/* True in a run whose root is cancelled from outside. */
+bool sim_cancelled_run(void);
+
+/* Of this run, all zero at its start: bodies alive, the most there were, resources held. One thread, so plain ints. */
+struct sim_counts {
+	int alive, alive_max, started, held, acquired, released;
+};
+extern struct sim_counts sim_counts;
+static inline void sim_enter(void)
+{
+	sim_counts.started++;
+	if (++sim_counts.alive > sim_counts.alive_max)
+		sim_counts.alive_max = sim_counts.alive;
+}
+static inline int sim_leave(int code)
+{
+	sim_counts.alive--;
+	return code;
+}
+
+#define SIM_TEST(suite_, name_, ...)                                                                         \
+	static int sim_body_##suite_##_##name_(void *unused);                                                \
+	TH_TEST(suite_, name_)                                                                               \
+	{                                                                                                    \
+		sim_scenario(&(struct sim_scenario){ .suite = #suite_, .name = #name_,                       \
+						     .body = sim_body_##suite_##_##name_, __VA_ARGS__ });    \
+	}                                                                                                    \
+	static int sim_body_##suite_##_##name_(void *unused)
+
+#endif
