@@ -6,6 +6,13 @@
  * fresh fiber): never more runners than items are alive, at most `parallelism` of them, and n items that do not suspend
  * cost one fiber and no allocation. A runner's frame holds its successor's record, so it joins it last.
  *
+ * A started fiber never leaves its worker, so with items that suspend soon one worker could start all runners before a
+ * woken thief arrives, and keep them. Hence a successor goes straight to a worker that sleeps, if one does, and between two
+ * items a runner whose worker has more to do hands its place on to a worker that sleeps, and ends. It may do so only
+ * when its own successor has ended, which it would otherwise have to wait for on a stack of its own: so no more than
+ * `parallelism` runners exist, but for those on their way out (F5). The new runner's record comes from the runtime's
+ * pool; without memory the place stays where it is.
+ *
  *        caller ──► item item item … ──► join ┐
  *          └─spawn─► runner ──► item item … ──► join ┐
  *                      └─spawn─► runner …            ▼
@@ -82,15 +89,32 @@ static bool take(struct fan *fan, size_t *ret_i)
 static int runner(void *arg);
 
 /* Offer the rest of the items to whoever is free. A refusal means that the fan was cancelled: then nobody is needed. */
-static bool spawn_successor(struct fan *fan, thrum_task *t)
+static bool spawn_successor(struct th_fiber *f, struct fan *fan, thrum_task *t)
 {
 	thrum_fx fx = { runner, fan };
+	thrum_spawn_opts opts = { .size = sizeof opts };
 
 	if (th_load_rlx(&fan->x_next) >= fan->n) /* F2 */
 		return false;
 	if (th_add_rlx(&fan->x_runners, 1) >= fan->parallelism) /* F3 */
 		return false;
-	return thrum_spawn(&fan->scope, t, fx) == 0;
+	opts.worker = th_idle_worker(f);
+	return thrum_spawn_with(&fan->scope, t, fx, &opts) == 0;
+}
+
+/* Let another worker go on in this runner's place. `successor`: this runner's own, or NULL. */
+static bool hand_over(struct th_fiber *f, struct fan *fan, thrum_task *successor)
+{
+	thrum_fx fx = { runner, fan };
+	thrum_spawn_opts opts = { .size = sizeof opts };
+	int code;
+
+	if (th_load_rlx(&fan->x_next) >= fan->n || !th_has_more(f)) /* F2 */
+		return false;
+	opts.worker = th_idle_worker(f);
+	if (!opts.worker || (successor && !th_task_done(th_task_of(successor), &code)))
+		return false;
+	return thrum_spawn_with(&fan->scope, NULL, fx, &opts) == 0;
 }
 
 static void run_items(struct th_fiber *f, struct fan *fan)
@@ -101,10 +125,10 @@ static void run_items(struct th_fiber *f, struct fan *fan)
 
 	if (!take(fan, &i))
 		return;
-	spawned = spawn_successor(fan, &successor);
+	spawned = spawn_successor(f, fan, &successor);
 	do {
 		run_item(f, fan, i);
-	} while (take(fan, &i));
+	} while (!hand_over(f, fan, spawned ? &successor : NULL) && take(fan, &i));
 	if (spawned)
 		(void)thrum_join(&successor); /* items report through the scope and `ended` */
 }
@@ -128,6 +152,7 @@ static int fan_run(struct fan *fan, struct th_outcome *ret_out)
 	th_init(&fan->x_runners, 1);
 	th_lock_init(&fan->lock);
 	th_scope_open(f, th_scope_of(&fan->scope));
+	th_scope_of(&fan->scope)->takes_late = true; /* runners that took over from the caller may outlast its own turn */
 	run_items(f, fan);
 	return th_scope_close(f, th_scope_of(&fan->scope), ret_out);
 }

@@ -19,6 +19,11 @@ void th_wake(struct th_fiber *f);
 /* Have the home worker of `f` cancel operation number `gen` of it, if that is still in the kernel. Any thread. */
 void th_post_cancel(struct th_fiber *f, uint16_t gen);
 
+/* A worker that sleeps just now, 1-based; 0 if there is none. A hint. */
+unsigned th_idle_worker(struct th_fiber *f);
+/* True if this fiber's worker has something else to run. */
+bool th_has_more(struct th_fiber *f);
+
 /* Run fx on a fresh stack, as the same identity, and wait. For nesting that has used the stack up. -ENOMEM. */
 int th_call_fresh(thrum_fx fx);
 /* True when the running fiber's stack is nearly used up. */

@@ -47,6 +47,7 @@ struct th_scope {
 	int code;                    /* of the first child that really failed */
 	int body_code;
 	bool closing, interrupted;
+	bool takes_late;             /* children may spawn into it while it waits for them: a fan, whose runners do */
 };
 
 /* What a closed scope saw, for callers that rule on it themselves. */
@@ -67,6 +68,8 @@ void th_task_init(struct th_task *t, thrum_fx fx);
 
 /* Run an admitted child on the stack of `f`, to its end, as its own identity. */
 void th_task_run(struct th_fiber *f, struct th_task *t);
+/* Has it ended? Then its code. The caller keeps its scope open. */
+bool th_task_done(struct th_task *t, int *ret_code);
 /* End a child that no fiber could be found for. Any worker, also on its own stack. */
 void th_task_refuse(struct th_task *t, int code);
 

@@ -21,7 +21,7 @@ int th_scope_admit(struct th_scope *s, struct th_task *t)
 	int r = 0;
 
 	th_lock(&s->node.lock);
-	if (s->closing) {
+	if (s->closing && !s->takes_late) {
 		r = THRUM_ECLOSED;
 	} else if (th_node_cancelled(&s->node)) {
 		s->interrupted = true;
@@ -239,7 +239,7 @@ struct join {
 	bool cancellable;
 };
 
-static bool is_done(struct th_task *t, int *ret_code)
+bool th_task_done(struct th_task *t, int *ret_code)
 {
 	bool done;
 
@@ -298,14 +298,15 @@ int thrum_join(thrum_task *public)
 
 	if (!f)
 		return THRUM_ENOTFIBER;
-	if (is_done(t, &code))
+	if (th_task_done(t, &code))
 		return code;
-	if (th_node_encloses(&t->node, f->node))
+	/* Who opened the scope lives outside its children; for anybody else it takes a walk as long as the nesting is deep. */
+	if (t->scope->owner != f->task && th_node_encloses(&t->node, f->node))
 		return -EDEADLK;
 	/* Whoever opened the scope or spawned the child may hold its storage in a frame: that one waits for the end,
 	 * come what may. */
 	mine = t->scope->owner == f->task || t->spawner == f->task;
-	while (!is_done(t, &code)) {
+	while (!th_task_done(t, &code)) {
 		if (mine && th_help(f, t->scope, t))
 			continue;
 		if (!mine && th_cancelled(f))

@@ -52,7 +52,8 @@ int th_transfer_all(struct th_op *op, size_t n, unsigned events, size_t *ret_don
 		if (res < 0)
 			break;
 		if (res == 0) {
-			/* The end of what there is to read. No file takes 0 bytes of more for good: do not try for ever. */
+			/* The end of what there is to read. No file takes 0 bytes of more for good: do not try for
+			 * ever. */
 			bool reading = op->kind == TH_OP_READ || op->kind == TH_OP_RECV;
 			res = reading ? THRUM_EEOF : -EIO;
 			break;

@@ -67,13 +67,14 @@ int thrum_openat(int dir, const char *path, int flags, mode_t mode)
 	return res;
 }
 
-/* Through the ring, not close(2): where closing has to write back first (NFS, FUSE) the kernel moves it to a thread of its
- * own, and a worker that closes many connections in one turn pays one enter for all (a socket: 3.3 us each in a batch of 64,
- * 4.0 alone, 3.2 by close(2)). */
+/* Through the ring, not close(2): where closing has to write back first (NFS, FUSE) the kernel moves it to a thread of
+ * its own, and a worker that closes many connections in one turn pays one enter for all (a socket: 3.3 us each in a
+ * batch of 64, 4.0 alone, 3.2 by close(2)). */
 static int close_now(int fd)
 {
 #if defined(TH_TSAN) && !defined(TH_SIM)
-	/* ThreadSanitizer has a table of descriptors, and calls it a race if one comes back without a close(2) between. */
+	/* ThreadSanitizer has a table of descriptors, and calls it a race if one comes back without a close(2) between.
+	 */
 	return close(fd) < 0 ? -errno : 0;
 #else
 	struct th_op op = { .kind = TH_OP_CLOSE, .fd = fd };

@@ -25,13 +25,15 @@ ssize_t thrum_recv(int fd, void *buf, size_t n, int flags)
 
 ssize_t thrum_send(int fd, const void *buf, size_t n, int flags)
 {
-	struct th_op op = { .kind = TH_OP_SEND, .fd = fd, .buf = th_unconst(buf), .arg = (uint32_t)(flags | MSG_NOSIGNAL) };
+	struct th_op op = {
+	    .kind = TH_OP_SEND, .fd = fd, .buf = th_unconst(buf), .arg = (uint32_t)(flags | MSG_NOSIGNAL)};
 	return th_transfer(&op, n, POLLOUT);
 }
 
 int thrum_send_all(int fd, const void *buf, size_t n, int flags, size_t *ret_done)
 {
-	struct th_op op = { .kind = TH_OP_SEND, .fd = fd, .buf = th_unconst(buf), .arg = (uint32_t)(flags | MSG_NOSIGNAL) };
+	struct th_op op = {
+	    .kind = TH_OP_SEND, .fd = fd, .buf = th_unconst(buf), .arg = (uint32_t)(flags | MSG_NOSIGNAL)};
 	return th_transfer_all(&op, n, POLLOUT, ret_done);
 }
 
@@ -47,8 +49,8 @@ int thrum_accept(int fd, struct sockaddr *sa, socklen_t *len)
 	return res;
 }
 
-/* A connect that was cancelled, or that the kernel does not wait for, goes on: connecting again then tells its outcome once
- * the socket is writable. */
+/* A connect that was cancelled, or that the kernel does not wait for, goes on: connecting again then tells its outcome
+ * once the socket is writable. */
 static int connect_run(struct th_op *op)
 {
 	bool again = false;

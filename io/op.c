@@ -4,8 +4,8 @@
  *   under the node's lock: th_post_cancel     op_start: number it, arm, submit
  *   (gen is constant while armed)             mailbox: fiber->op of that gen still there? backend->cancel
  *                                             poll: th_op_complete, fiber->op = NULL, th_wake
- * A cancel posted between arm and submit is served after both, since the home worker serves its mailbox itself. One that is
- * served after the completion finds fiber->op gone, or another generation in its place (G6). */
+ * A cancel posted between arm and submit is served after both, since the home worker serves its mailbox itself. One
+ * that is served after the completion finds fiber->op gone, or another generation in its place (G6). */
 #include "op.h"
 #include "../core/assert.h"
 #include "../core/hooks.h"

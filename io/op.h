@@ -5,8 +5,9 @@
  *                            │  cancel: th_post_cancel → home worker → backend->cancel
  *                            └──► IN KERNEL, cancel asked for ──► the same completion
  *
- * A cancel never resumes the fiber: the kernel may still write into its buffers (G5, hazard 37). Only the completion does,
- * and its result stands: a late success is a success (rule 1), so a late descriptor is never lost (G10, hazard 39). */
+ * A cancel never resumes the fiber: the kernel may still write into its buffers (G5, hazard 37). Only the completion
+ * does, and its result stands: a late success is a success (rule 1), so a late descriptor is never lost (G10, hazard
+ * 39). */
 #ifndef TH_OP_H
 #define TH_OP_H
 #include "../core/waiter.h"
@@ -43,18 +44,19 @@ struct th_op {
 };
 
 /* Run one operation to its end on the calling fiber: checkpoint, submit, suspend; again if a signal interrupted it.
- * Fill in kind and the arguments first. Returns its result; -ECANCELED if the fiber is cancelled, -EBADF if it is not and
- * the descriptor is being closed (G9), THRUM_ENOTFIBER. TH_OP_CLOSE has no checkpoint and no cancel. */
+ * Fill in kind and the arguments first. Returns its result; -ECANCELED if the fiber is cancelled, -EBADF if it is not
+ * and the descriptor is being closed (G9), THRUM_ENOTFIBER. TH_OP_CLOSE has no checkpoint and no cancel. */
 int th_op_run(struct th_op *op);
 
-/* The same for a descriptor that may be O_NONBLOCK: on -EAGAIN wait until one of `events` is there, then try again, unless
- * the caller asked for it with MSG_DONTWAIT. */
+/* The same for a descriptor that may be O_NONBLOCK: on -EAGAIN wait until one of `events` is there, then try again,
+ * unless the caller asked for it with MSG_DONTWAIT. */
 int th_op_run_ready(struct th_op *op, unsigned events);
 
 /* The backend's report of the terminal completion: records res and wakes the fiber. Home worker only. */
 void th_op_complete(struct th_op *op, int res);
 
-/* A close by any fiber of the runtime wants the operations of this worker on `fd` to end. On the worker's own thread. */
+/* A close by any fiber of the runtime wants the operations of this worker on `fd` to end. On the worker's own thread.
+ */
 void th_op_cancel_fd(struct th_home *home, int fd);
 
 #endif

@@ -1,5 +1,5 @@
-/* io/probe.c: which backend does this machine allow? Answered by making a small ring, not by looking at version numbers:
- * containers forbid io_uring on kernels that have it (hazard 55). */
+/* io/probe.c: which backend does this machine allow? Answered by making a small ring, not by looking at version
+ * numbers: containers forbid io_uring on kernels that have it (hazard 55). */
 #include "backend.h"
 #include "uring.h"
 #include <errno.h>

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FLIGHTS_MAX = 4096, FDS_MAX = 4096, FD_BASE = 1000, PIPE_BYTES = 64, LATENCY_NS = 1000000 };
+enum { FLIGHTS_MAX = 4096, FDS_MAX = 4096, FD_BASE = 1000, PIPE_BYTES = 64, LATENCIES = 8 };
 
 struct th_io {
 	unsigned index;
@@ -207,7 +207,7 @@ static int perform(struct th_op *op)
 
 static int64_t soon(void)
 {
-	return th_sim_now() + th_sim_choose(LATENCY_NS);
+	return th_sim_now() + th_sim_choose(LATENCIES) * TH_SIM_TICK_NS;
 }
 
 /* Something changed: whatever waits may be able to go on, each after a latency of its own. */

@@ -40,6 +40,9 @@ void th_sim_suspended(void);           /* a fiber parks */
 uint64_t th_sim_seed(void);
 
 /* --- the simulated kernel, for tests --- */
+/* Latencies are multiples of this. A coarse grid, so that events of different workers often fall on the same moment: that
+ * is where the races are. Tests that sleep should sleep in multiples of it too. */
+enum { TH_SIM_TICK_NS = 125000 };
 int th_sim_pipe(int fds[2]);                 /* bytes written come out in order, some time later */
 int th_sim_listener(unsigned connections);   /* a descriptor that accepts so many, at times of its own */
 bool th_sim_fd_open(int fd);

@@ -4,11 +4,11 @@
  *        └───► `queued` list, when the ring is full and the kernel takes nothing: next turn, in order
  *
  * user_data is the address of the operation and its generation, 48 and 16 bits; small numbers are the ring's own. Every
- * operation ends with exactly one CQE. A cancel names that user_data and its own CQE is ignored: 0, -ENOENT and -EALREADY
- * alike leave the end to the operation (hazard 43).
+ * operation ends with exactly one CQE. A cancel names that user_data and its own CQE is ignored: 0, -ENOENT and
+ * -EALREADY alike leave the end to the operation (hazard 43).
  *
- * DEFER_TASKRUN: the kernel completes operations only while the owner is inside enter(GETEVENTS). It raises TASKRUN in the
- * shared flags when there is something to do, so an idle poll() reads two words and makes no system call.
+ * DEFER_TASKRUN: the kernel completes operations only while the owner is inside enter(GETEVENTS). It raises TASKRUN in
+ * the shared flags when there is something to do, so an idle poll() reads two words and makes no system call.
  *
  * Wakes: an eventfd with a multishot poll armed on it. It has no buffer, so nothing is left for the kernel to write to
  * when the ring goes, and a wake costs the sender one write(2). Rejected: MSG_RING (needs a ring, so not for foreign
@@ -95,7 +95,8 @@ static void check_enter(struct th_io *io, int res)
 	case ENOMEM:
 		return;
 	case EBADR:
-		/* The kernel had no memory to keep a completion. Its fiber will wait for ever, which must not go unsaid. */
+		/* The kernel had no memory to keep a completion. Its fiber will wait for ever, which must not go
+		 * unsaid. */
 		if (!io->lost_told)
 			fprintf(stderr, "thrum: out of memory in the kernel: io_uring lost a completion\n");
 		io->lost_told = true;
@@ -145,7 +146,7 @@ static struct th_op *user_data_op(uint64_t user_data)
 {
 	struct th_op *op = (struct th_op *)(uintptr_t)(user_data & ADDRESS_MASK);
 
-	/* Its fiber sleeps until now, so the memory is there; another generation would be somebody else's (hazard 42). */
+	/* Its fiber sleeps until now, so the memory is there; another generation would be another's (hazard 42). */
 	TH_ASSERT(op->in_kernel);
 	TH_ASSERT(op->gen == user_data >> GEN_SHIFT);
 	return op;
@@ -233,8 +234,8 @@ static void uring_cancel(struct th_io *io, struct th_op *op)
 	}
 }
 
-/* By descriptor number, from our own lists. The kernel's cancel by fd goes by open file, so it would also hit operations
- * on a duplicate of the descriptor, and it walks all its operations to find them. */
+/* By descriptor number, from our own lists. The kernel's cancel by fd goes by open file, so it would also hit
+ * operations on a duplicate of the descriptor, and it walks all its operations to find them. */
 static void uring_cancel_fd(struct th_io *io, int fd)
 {
 	struct th_op *op, *next;
@@ -286,8 +287,8 @@ static void flush_queued(struct th_io *io)
 	}
 }
 
-/* Arm the poll on wake_fd. A set eventfd would set it off at once, so read it first; a wake that comes after the read sets
- * it again. */
+/* Arm the poll on wake_fd. A set eventfd would set it off at once, so read it first; a wake that comes after the read
+ * sets it again. */
 static void arm_wake(struct th_io *io)
 {
 	struct io_uring_sqe *sqe = take_sqe(io);
@@ -354,8 +355,8 @@ static void reap(struct th_io *io)
 			count++;
 		}
 		io_uring_cq_advance(ring, count);
-		/* More than the ring holds: the kernel keeps the rest until the owner enters (hazard 48). It ends, since
-		 * nothing is submitted meanwhile. */
+		/* More than the ring holds: the kernel keeps the rest until the owner enters (hazard 48). It ends,
+		 * since nothing is submitted meanwhile. */
 		if (!ring_flag(io, IORING_SQ_CQ_OVERFLOW))
 			break;
 		check_enter(io, io_uring_get_events(ring));
@@ -429,11 +430,12 @@ static void uring_wake(struct th_io *io)
 
 /* Best first. Each kernel release that matters here added one flag, so the first that is not refused is right. */
 static const unsigned setups[] = {
-	/* 6.1 */ IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
-		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
-	/* 6.0 */ IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
-	/* 5.19 */ IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
-	/* 5.11 */ 0,
+    /* 6.1 */ IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+	IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
+    /* 6.0 */ IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+	IORING_SETUP_SUBMIT_ALL,
+    /* 5.19 */ IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+    /* 5.11 */ 0,
 };
 
 static int setup_one(struct io_uring *ring, unsigned entries, unsigned flags, int share_fd)
@@ -497,7 +499,8 @@ static int uring_open(struct th_io **ret_io, struct th_io *share)
 	res = io_uring_ring_dontfork(&io->ring);
 	if (res < 0)
 		goto out_exit_ring;
-	/* Saves the kernel a look at the descriptor table on each enter. Not in 5.17 and before; then nothing is saved. */
+	/* Saves the kernel a look at the descriptor table on each enter. Not in 5.17 and before; then nothing is saved.
+	 */
 	(void)io_uring_register_ring_fd(&io->ring);
 	io->wake_due = true;
 	*ret_io = io;

@@ -4,39 +4,41 @@
  * It guarantees that a pushed task is returned exactly once, by one pop or one steal, and that whoever gets it sees all
  * that its pusher wrote before the push. Callers: the worker loop (owner) and searching workers (any).
  * It does NOT grow (push refuses, the caller spills), does NOT block, does NOT own or look into the tasks, and a steal
- * may refuse for no lasting reason. Foreign threads never push here: they have the worker's mailbox.
+ * may refuse for no lasting reason. Foreign threads never push here: they have the inject queue and the mail.
  *
- * The algorithm is Chase-Lev in the C11 form of Le, Pop, Cohen, Zappa Nardelli, "Correct and efficient work-stealing for
- * weak memory models", PPoPP 2013, with a ring that never resizes (resizing lost and doubled tasks in CVE-2021-32810),
- * with 64-bit indices that only wrap after centuries, and with the publication as a release store instead of a fence
- * (ThreadSanitizer understands the former only).
+ * The algorithm is Chase-Lev in the C11 form of Le, Pop, Cohen, Zappa Nardelli, "Correct and efficient work-stealing
+ * for weak memory models", PPoPP 2013. The ring never resizes (resizing lost and doubled tasks in CVE-2021-32810), the
+ * indices have 64 bits and wrap only after centuries, and the publication is a release store instead of a fence, because
+ * ThreadSanitizer understands only the former.
  *
  *      x_top                    x_bottom
- *        |  oldest ....... newest  |  free ...           task i lies in slot[i % TH_DEQUE_SLOTS], x_top <= i < x_bottom
- *      steal                   push, pop                 x_bottom - x_top is in [0, TH_DEQUE_SLOTS], except inside a pop
+ *        |  oldest ....... newest  |  free ...      task i lies in slot[i % TH_DEQUE_SLOTS], x_top <= i < x_bottom
+ *      steal                   push, pop            0 <= x_bottom - x_top <= TH_DEQUE_SLOTS, but -1 inside a pop
  *
- *   tag  where                       order    pairs   shape  because, and what breaks without it
- *   D1   push: store x_bottom        release  S3      MP     a thief that sees the index sees the slot and the task in it;
- *                                                            else it runs a task whose fields are not there yet
- *   D2   push: load x_top            acquire  S5      LB     the slot is overwritten after its last thief has read it; else
- *                                                            that thief may read the new task with the old index: taken twice
- *   P1   pop: store x_bottom         release  S3      MP     a thief may read this smaller index too, for a task below it.
- *                                                            C17 would let it be relaxed, as one of the same thread after
- *                                                            D1 (release sequence); C++20 no longer does
- *   P2   pop: fence after P1         seq_cst  S2      SB     see below
- *   P3   pop: CAS x_top              seq_cst  S5      -      the last task has one taker; seq_cst: see S1
- *   S1   steal: load x_top           acquire  S5, P3  -      a thief that starts at index t has the CAS that made t before its
- *                                                            own fence, so that P2 | S2 counts that CAS as well. With it or the
- *                                                            seq_cst of the CAS missing, an owner with two thieves reads a top
- *                                                            older than t, and takes task t without a CAS while the thief does
- *   S2   steal: fence after S1       seq_cst  P2      SB     see below
- *   S3   steal: load x_bottom        acquire  D1, P1  MP     as D1
- *   S4   slots: load, store          relaxed  -       -      D1 publishes them; a thief's read may be stale or overwritten, and
- *                                                            then S5 fails and it is not used (an atomic, so no data race)
- *   S5   steal: CAS x_top            seq_cst  P3, D2  -      each index has one taker
- *   E1   looks_empty: both loads     relaxed  -       SB     the caller's fence orders them, see th_deque_looks_empty_any
- *   All other loads are the owner's of what it wrote itself, or a top that can only be too small (checked by P3 or D2), and
- *   the stores that end a pop, which publish nothing: they restore an index below which all tasks are taken.
+ *   tag  where                     order    pairs   shape  because, and what breaks without it
+ *   D1   push: store x_bottom      release  S3      MP     a thief that sees the index sees the slot and the task in it;
+ *                                                          else it runs a task whose fields are not there yet
+ *   D2   push: load x_top          acquire  S5      LB     the slot is overwritten after its last thief has read it; else
+ *                                                          that thief may read the new task under the old index
+ *   P1   pop: store x_bottom       release  S3      MP     a thief may read this smaller index, for a task below it. C17
+ *                                                          allows relaxed (release sequence of D1), C++20 does not
+ *   P2   pop: fence after P1       seq_cst  S2      SB     see below
+ *   P3   pop: CAS x_top            seq_cst  S5      -      the last task has one taker; seq_cst: see S1
+ *   S1   steal: load x_top         acquire  S5, P3  -      the CAS that made the top which this thief starts from comes
+ *                                                          before its fence, so P2 | S2 covers that CAS too; else by the
+ *                                                          letter of C17 (not of C++20) an owner between two thieves may
+ *                                                          read an older top, and take without a CAS what a thief takes
+ *   S2   steal: fence after S1     seq_cst  P2      SB     see below
+ *   S3   steal: load x_bottom      acquire  D1, P1  MP     as D1
+ *   S4   slots: load and store     relaxed  -       -      D1 publishes them. A thief's read may be stale or overwritten;
+ *                                                          then S5 fails and it is not used
+ *   S5   steal: CAS x_top          seq_cst  P3, D2  -      each index has one taker; seq_cst: see S1
+ *   E1   looks_empty: both loads   relaxed  -       SB     the caller's fence orders them, see there
+ *   The other loads are the owner's, of what it wrote itself, or of a top that can only be too small (P3 or D2 checks it);
+ *   the store that ends a pop publishes nothing: below the index that it restores all tasks are taken.
+ *   test/model/ breaks each line and sees it fail, except D2 (Relacy has no load buffering), P1, and the orders, though not
+ *   place or atomicity, of S1, P3, S5 (it has neither C++20's release sequences nor C17's fences): these stand on the
+ *   argument above. They cost nothing on x86.
  *
  *      owner, in pop                        thief, in steal
  *      x_bottom = b                         t = x_top
@@ -77,7 +79,7 @@ struct th_deque {
 };
 
 #ifndef TH_RELACY
-_Static_assert((TH_DEQUE_SLOTS & (TH_DEQUE_SLOTS - 1)) == 0, "index % TH_DEQUE_SLOTS must survive the wrap of the index");
+_Static_assert((TH_DEQUE_SLOTS & (TH_DEQUE_SLOTS - 1)) == 0, "slot numbers go on evenly where the index wraps");
 _Static_assert(offsetof(struct th_deque, x_bottom) - offsetof(struct th_deque, x_top) >= TH_DEQUE_LINE,
 	       "one line per writer");
 _Static_assert(offsetof(struct th_deque, x_slot) - offsetof(struct th_deque, x_bottom) >= TH_DEQUE_LINE,

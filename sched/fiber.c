@@ -44,7 +44,6 @@ static struct th_fib *fib_new(struct th_worker *w)
 	th_init(&fib->core.x_cancel_gen, 0);
 	th_init(&fib->core.x_cancel_queued, 0);
 	th_context_init(&fib->context, stack.lo, (size_t)((char *)fib - stack.lo), fib_main, fib);
-	th_add_rlx(&w->rt->x_fibers_live, 1);
 	return fib;
 }
 
@@ -52,10 +51,14 @@ static struct th_fib *fib_get(struct th_worker *w)
 {
 	struct th_fib *fib = w->spare;
 
-	if (!fib)
-		return fib_new(w);
-	w->spare = fib->next_spare;
-	w->spares--;
+	if (fib) {
+		w->spare = fib->next_spare;
+		w->spares--;
+	} else {
+		fib = fib_new(w);
+	}
+	if (fib)
+		th_bump(&w->x_jobs);
 	return fib;
 }
 
@@ -74,7 +77,6 @@ static void fib_put(struct th_worker *w, struct th_fib *fib)
 		return;
 	}
 	th_context_fini(&fib->context);
-	th_add_rlx(&w->rt->x_fibers_live, (uint32_t)-1);
 	th_stacks_give(w->rt->stacks, fib->stack);
 }
 
@@ -85,8 +87,7 @@ void th_fib_drop_spares(struct th_worker *w)
 		w->spare = fib->next_spare;
 		w->spares--;
 		th_context_fini(&fib->context);
-		th_add_rlx(&w->rt->x_fibers_live, (uint32_t)-1);
-		th_stacks_give(w->rt->stacks, fib->stack);
+			th_stacks_give(w->rt->stacks, fib->stack);
 	}
 }
 
@@ -144,6 +145,7 @@ static void retire(struct th_fiber *f, void *caller)
 	struct th_fib *fib = th_fib_of(f);
 	struct th_worker *w = fib->worker;
 
+	th_bump(&w->x_retired);
 	fib_put(w, fib);
 	if (caller)
 		th_wake(&((struct th_fib *)caller)->core);

@@ -5,8 +5,9 @@
  *        AWAKE ────────────────────► ASLEEP ────────────────────────► AWAKE    by th_poke: there is mail
  *          ▲                           │   └────────────────────────► CALLED   by th_notify_work: go and search
  *          └── th_sleep: get up ───────┴── th_sleep: get up ────────────┘
- *   Only the worker announces; whoever takes it out of ASLEEP, itself or a waker, lowers x_idle: so x_idle == n means that
- *   every worker has announced and none has been called.
+ *   Only the worker announces; whoever takes it out of ASLEEP, itself or a waker, lowers x_idle: so a count of n means
+ *   that every worker has announced and none has been called. The upper half of x_idle counts how often it was lowered:
+ *   two equal readings mean that nobody got up between them.
  *
  *      sender                                     worker falling asleep
  *      push (mail, deque, inject …)               x_sleep = ASLEEP, x_idle++
@@ -27,7 +28,15 @@
  * of spawns costs one wake, and load spreads as fast as thieves succeed. Idea: Go's spinning Ms, tokio's searchers. */
 #include "../core/assert.h"
 #include "../core/hooks.h"
+#include "../core/tsan.h"
 #include "worker.h"
+
+enum { IDLE_COUNT = 0xffff, IDLE_LOWER = 0x10000 - 1 }; /* one sleeper less, one generation more */
+
+static unsigned idle_count(struct thrum_rt *rt)
+{
+	return th_load_rlx(&rt->x_idle) & IDLE_COUNT;
+}
 
 /* True if the caller has taken `w` out of ASLEEP and must wake it. */
 static bool take_out(struct th_worker *w, uint32_t to)
@@ -36,7 +45,7 @@ static bool take_out(struct th_worker *w, uint32_t to)
 
 	if (th_load_rlx(&w->x_sleep) != TH_ASLEEP || !th_cas_seq(&w->x_sleep, &asleep, to)) /* I3 */
 		return false;
-	th_sub_seq(&w->rt->x_idle, 1);
+	th_add_seq(&w->rt->x_idle, IDLE_LOWER);
 	return true;
 }
 
@@ -61,7 +70,7 @@ void th_notify_work(struct thrum_rt *rt)
 	if (rt->nworkers == 1 && th_worker_self() && th_worker_self()->rt == rt)
 		return;
 	th_fence_seq(); /* I1 */
-	if (th_load_rlx(&rt->x_idle) == 0 || th_load_rlx(&rt->x_searching) != 0)
+	if (idle_count(rt) == 0 || th_load_rlx(&rt->x_searching) != 0)
 		return;
 	if (!th_cas_seq(&rt->x_searching, &none, 1)) /* I4 */
 		return;
@@ -93,6 +102,34 @@ static void stop_searching(struct th_worker *w)
 	th_sub_seq(&w->rt->x_searching, 1); /* I4 */
 }
 
+unsigned th_idle_worker(struct th_fiber *f)
+{
+	struct th_worker *w = th_fib_of(f)->worker;
+	struct thrum_rt *rt = w->rt;
+	unsigned first;
+
+	if (rt->nworkers == 1 || idle_count(rt) == 0)
+		return 0;
+	first = th_choose(rt->nworkers, "idle");
+	for (unsigned i = 0; i < rt->nworkers; i++) {
+		unsigned at = (first + i) % rt->nworkers;
+		if (th_load_rlx(&rt->workers[at].x_sleep) == TH_ASLEEP)
+			return at + 1;
+	}
+	return 0;
+}
+
+bool th_has_more(struct th_fiber *f)
+{
+	struct th_worker *w = th_fib_of(f)->worker;
+	bool more;
+
+	TH_TSAN_PRIVATE_BEGIN();
+	more = w->ready || th_deque_size_owner(&w->deque) > 0;
+	TH_TSAN_PRIVATE_END();
+	return more;
+}
+
 /* Every place where work for this worker may lie (hazards 6, 7). */
 static bool has_work(struct th_worker *w)
 {
@@ -115,23 +152,26 @@ static void get_up(struct th_worker *w)
 	uint32_t was = th_xchg_seq(&w->x_sleep, TH_AWAKE); /* I3 */
 
 	if (was == TH_ASLEEP)
-		th_sub_seq(&w->rt->x_idle, 1);
+		th_add_seq(&w->rt->x_idle, IDLE_LOWER);
 	else if (was == TH_CALLED)
 		w->searching = true;
 }
 
-/* Another worker may have announced with mail before it, and be about to get up. It lowers x_idle before it takes the
- * mail: so first the mail, then the count. */
+/* Another worker may have announced with mail before it, and be about to get up; it lowers x_idle before it takes the
+ * mail. So with the same x_idle before and after, mail that was there is seen. */
 static bool all_asleep(void *arg, uint64_t *ret_inflight)
 {
 	struct thrum_rt *rt = ((struct th_worker *)arg)->rt;
+	uint32_t idle = th_load_seq(&rt->x_idle);
 
+	if ((idle & IDLE_COUNT) != rt->nworkers)
+		return false;
 	for (unsigned i = 0; i < rt->nworkers; i++) {
 		if (!th_mail_looks_empty(&rt->workers[i]))
 			return false;
 		*ret_inflight += th_load_rlx(&rt->workers[i].home.x_inflight);
 	}
-	return !has_work(arg) && th_load_seq(&rt->x_idle) == rt->nworkers;
+	return !has_work(arg) && th_load_seq(&rt->x_idle) == idle;
 }
 
 static void get_up_early(void *w)
@@ -160,7 +200,7 @@ void th_sleep(struct th_worker *w)
 		return;
 	stop_searching(w);
 	th_store_seq(&w->x_sleep, TH_ASLEEP);
-	idle = th_add_seq(&rt->x_idle, 1) + 1;
+	idle = (th_add_seq(&rt->x_idle, 1) + 1) & IDLE_COUNT;
 	th_fence_seq(); /* I2 */
 	if (!has_work(w) && !(th_clock_is_virtual(&rt->clock) && idle == rt->nworkers && move_clock(w))) {
 		th_bump(&w->x_parks);

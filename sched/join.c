@@ -35,11 +35,14 @@ bool th_help(struct th_fiber *f, struct th_scope *s, struct th_task *only)
 {
 	struct th_worker *w = th_fib_of(f)->worker;
 	struct th_task *t = th_deque_pop_owner(&w->deque);
-	bool pushed;
+	bool wanted, pushed;
 
 	if (!t)
 		return false;
-	if (only ? t == only : t->scope == s) {
+	TH_TSAN_PRIVATE_BEGIN(); /* of a task that another fiber of this worker may have spawned */
+	wanted = only ? t == only : t->scope == s;
+	TH_TSAN_PRIVATE_END();
+	if (wanted) {
 		th_bump(&f->home->x_inline_runs);
 		th_task_run(f, t);
 		return true;

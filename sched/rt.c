@@ -186,19 +186,28 @@ static void join_worker(struct th_worker *w)
 	th_tsan_acquire(w);
 }
 
+static void wait_until_up(struct thrum_rt *rt, uint32_t n)
+{
+	uint32_t up;
+
+	while ((up = th_load_acq(&rt->x_up)) < n)
+		th_word_wait(&rt->x_up, up);
+}
+
 /* Start workers first..nworkers-1 as threads and wait until each is up. On failure none is left (hazard 15). */
 static int start_threads(struct thrum_rt *rt, unsigned first)
 {
 	unsigned started = first;
-	uint32_t up;
 	int r = 0;
 
 	for (unsigned i = first; i < rt->nworkers; i++)
 		th_tsan_release(&rt->workers[i]);
-	while (started < rt->nworkers && (r = th_thread_start(&rt->workers[started])) == 0)
+	while (started < rt->nworkers && (r = th_thread_start(&rt->workers[started])) == 0) {
 		started++;
-	while ((up = th_load_acq(&rt->x_up)) < started - first)
-		th_word_wait(&rt->x_up, up);
+		if (started == 1)
+			wait_until_up(rt, 1); /* the others share what worker 0 has opened */
+	}
+	wait_until_up(rt, started - first);
 	if (r == 0) {
 		th_lock(&rt->start_lock);
 		r = rt->start_error;
@@ -295,21 +304,26 @@ int thrum_rt_start(thrum_rt *rt, thrum_handle *handle, thrum_fx fx)
 	return start_root(rt, of(handle), fx);
 }
 
+static int code_of(const struct handle *h)
+{
+	return h->refused ? h->code : h->task.code;
+}
+
 static int wait_on_thread(struct handle *h)
 {
 	while (!th_load_acq(&h->x_done))
 		th_word_wait(&h->x_done, 0);
-	return h->refused ? h->code : h->task.code;
+	return code_of(h);
 }
 
 int thrum_handle_wait(thrum_handle *handle)
 {
 	struct handle *h = of(handle);
 
+	if (th_load_acq(&h->x_done))
+		return code_of(h); /* the runtime may be closed by now */
 	if (forked(h->rt))
 		return -ECHILD;
-	if (h->refused)
-		return h->code;
 	if (th_self())
 		return thrum_join((thrum_task *)(void *)&h->task);
 	return wait_on_thread(h);
@@ -319,7 +333,8 @@ void thrum_handle_cancel(thrum_handle *handle)
 {
 	struct handle *h = of(handle);
 
-	if (!h->refused && !forked(h->rt)) /* in a forked child its locks may be held for ever (X10) */
+	/* In a forked child the effect does not run, and its locks may be held for ever (X10). */
+	if (!th_load_acq(&h->x_done) && !forked(h->rt))
 		thrum_task_cancel((thrum_task *)(void *)&h->task);
 }
 
@@ -383,8 +398,11 @@ void th_rt_stuck(struct thrum_rt *rt)
 {
 	thrum_reason why = { .kind = THRUM_CANCEL_DEADLOCK, .code = -EDEADLK };
 
-	fprintf(stderr, "thrum: deadlock: %u fibers, all waiting, and no timer that could fire; cancelling\n",
-		th_load_rlx(&rt->x_fibers_live));
+	thrum_stats stats = { .size = sizeof stats };
+
+	(void)thrum_stats_read(rt, &stats);
+	fprintf(stderr, "thrum: deadlock: %llu fibers, all waiting, and no timer that could fire; cancelling\n",
+		(unsigned long long)stats.fibers_live);
 	if (th_xchg_seq(&rt->x_deadlocked, 1))
 		th_abort(__FILE__, __LINE__, "deadlock: fibers wait, shielded, for what can never come");
 	th_node_cancel(&rt->root.node, &why);
@@ -482,8 +500,8 @@ int thrum_stats_read(thrum_rt *rt, thrum_stats *s)
 		s->fibers += th_load_rlx(&w->x_fibers);
 		s->parks += th_load_rlx(&w->x_parks);
 		s->wakes += th_load_rlx(&w->x_wakes);
+		s->fibers_live += th_load_rlx(&w->x_jobs) - th_load_rlx(&w->x_retired);
 	}
-	s->fibers_live = th_load_rlx(&rt->x_fibers_live);
 	s->stacks_mapped = th_stacks_mapped(rt->stacks);
 	return 0;
 }

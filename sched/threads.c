@@ -123,8 +123,11 @@ uint32_t th_choose(uint32_t n, const char *tag)
 	(void)tag;
 	if (!w || n < 2)
 		return 0;
+	TH_TSAN_PRIVATE_BEGIN();
 	w->rng ^= w->rng >> 12;
 	w->rng ^= w->rng << 25;
 	w->rng ^= w->rng >> 27;
-	return (uint32_t)(((w->rng * UINT64_C(2685821657736338717)) >> 32) * n >> 32);
+	n = (uint32_t)(((w->rng * UINT64_C(2685821657736338717)) >> 32) * n >> 32);
+	TH_TSAN_PRIVATE_END();
+	return n;
 }

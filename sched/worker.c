@@ -125,7 +125,9 @@ static struct th_task *take_own(struct th_worker *w)
 
 	if (!t)
 		t = th_taskq_pop(&w->spill);
-	return t ? t : th_taskq_pop(&w->placed);
+	if (!t && (t = th_taskq_pop(&w->placed)) != NULL)
+		th_bump(&w->x_steals); /* another worker gave it away */
+	return t;
 }
 
 static void start(struct th_worker *w, struct th_task *t)

@@ -44,7 +44,7 @@ struct th_worker {
 	bool new_first;                   /* whose turn it is: a new child's or a ready fiber's */
 	bool searching;                   /* counted in rt->x_searching */
 	struct th_taskq spill;            /* any: what did not fit into the deque */
-	th_atomic_u64 x_steals, x_fibers, x_parks, x_wakes; /* statistics */
+	th_atomic_u64 x_steals, x_fibers, x_parks, x_wakes, x_jobs, x_retired; /* statistics */
 
 	struct th_deque deque;            /* any, see deque.h */
 
@@ -79,14 +79,13 @@ struct thrum_rt {
 	th_atomic_u32 x_deadlocked;
 
 	_Alignas(TH_DEQUE_LINE) struct th_taskq inject; /* any */
-	_Alignas(TH_DEQUE_LINE) th_atomic_u32 x_idle;   /* workers whose x_sleep is not TH_AWAKE */
+	_Alignas(TH_DEQUE_LINE) th_atomic_u32 x_idle;   /* sleeping workers and a generation: see idle.c */
 	th_atomic_u32 x_searching;
 	_Alignas(TH_DEQUE_LINE) th_atomic_u32 x_closing; /* shutdown began */
 	th_atomic_u32 x_stop;             /* every root has ended: workers leave */
 	th_atomic_u32 x_down;             /* workers that have left their loop */
 	bool start_failed;
 	th_atomic_u32 x_roots;            /* root effects, plus one until shutdown begins */
-	th_atomic_u32 x_fibers_live;
 	th_atomic_u32 x_token_signal;     /* some linked token was cancelled */
 	struct th_lock token_lock;
 	struct th_scope *linked;          /* scopes with tokens */

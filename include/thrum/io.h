@@ -17,6 +17,8 @@ THRUM_API int thrum_wait_fd(int fd, unsigned want);
 
 /* One read or write at the file's position (sockets, pipes: the stream); may move fewer bytes. At most 2 GiB - 4 KiB move
  * in one call. thrum_pread and thrum_pwrite take a position. */
+/* thrum_write to a pipe without readers returns -EPIPE; the kernel may raise SIGPIPE with it, so ignore that signal, or
+ * use thrum_send. */
 THRUM_API ssize_t thrum_read(int fd, void *buf, size_t n);
 THRUM_API ssize_t thrum_write(int fd, const void *buf, size_t n);
 THRUM_API ssize_t thrum_pread(int fd, void *buf, size_t n, off_t at);

@@ -75,14 +75,14 @@ typedef struct thrum_stats {
 	size_t size;              /* set by the caller */
 	uint64_t spawns;          /* children started by thrum_spawn() and everything built on it */
 	uint64_t inline_runs;     /* of these, run on the stack of the joiner */
-	uint64_t steals;          /* taken by a worker other than the one that spawned */
+	uint64_t steals;          /* started by a worker other than the one that spawned: taken by it or given to it */
 	uint64_t fibers;          /* children and roots that were given a fiber */
 	uint64_t suspends;        /* times a fiber was parked */
 	uint64_t wakes;           /* times a sleeping worker was woken by another thread */
 	uint64_t parks;           /* times a worker went to sleep */
 	uint64_t io_ops;          /* operations given to the kernel's ring */
 	uint64_t stacks_mapped;   /* fiber stacks ever mapped */
-	uint64_t fibers_live;     /* fibers that exist now */
+	uint64_t fibers_live;     /* fibers that have a job now; idle ones kept warm do not count */
 } thrum_stats;
 THRUM_API int thrum_stats_read(thrum_rt *rt, thrum_stats *ret_stats);
 

@@ -96,8 +96,8 @@ static int buffer_is_gone(void *unused)
 THRUM_FX(buffer_is_gone, void);
 TH_TEST(io_cancel, after_the_return_the_kernel_has_let_go_of_the_buffer_G5) { run_ok(buffer_is_gone_fx(NULL)); }
 
-/* A connection that comes while the accept is cancelled is either returned, or stays in the backlog. Never: accepted, and
- * its descriptor forgotten (VERIFICATION F4: naive code leaked 800 in 805 rounds). */
+/* A connection that comes while the accept is cancelled is either returned, or stays in the backlog. Never: accepted,
+ * and its descriptor forgotten (VERIFICATION F4: naive code leaked 800 in 805 rounds). */
 struct late {
 	int delivered, cancelled;
 };
@@ -215,7 +215,8 @@ static int timeouts(void *unused)
 	(void)unused;
 	open_pair(fds);
 	a.fd = fds[0];
-	TH_CHECK_EQ(thrum_timeout(recv_one_fx(&a), thrum_ms(5)), 0); /* its body swallows the cancel and ends with 0: T7 */
+	TH_CHECK_EQ(thrum_timeout(recv_one_fx(&a), thrum_ms(5)),
+		    0); /* its body swallows the cancel and ends with 0: T7 */
 	TH_CHECK_EQ(a.got, -ECANCELED);
 	TH_CHECK(thrum_now().ns - began >= 5000000);
 	TH_CHECK_EQ(send(fds[1], "x", 1, 0), 1);

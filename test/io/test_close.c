@@ -315,3 +315,70 @@ static int between(void *unused)
 }
 THRUM_FX(between, void);
 TH_TEST(io_close, a_call_of_many_steps_notices_the_close_between_them) { run_ok(between_fx(NULL)); }
+
+/* A worker that is busy serves the request to cancel late: the descriptor is another one by then, and its own. */
+struct busy {
+	int started, go, fd;
+	char c;
+	ssize_t got;
+};
+static int busy_then_recv(struct busy *a)
+{
+	__atomic_store_n(&a->started, 1, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&a->go, __ATOMIC_ACQUIRE))
+		;
+	a->got = thrum_recv(a->fd, &a->c, 1, 0);
+	return 0;
+}
+THRUM_FX(busy_then_recv, struct busy);
+static int close_meanwhile(void *unused)
+{
+	struct busy a = { 0 };
+	char c;
+	struct recv_one r = { .buf = &c, .n = 1 };
+	int old[2], fds[2];
+	thrum_scope s;
+	thrum_task t;
+	uint64_t ops = ops_so_far();
+
+	(void)unused;
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &t, busy_then_recv_fx(&a), THRUM_SPAWN_OPTS(.worker = 2)), 0);
+	while (!__atomic_load_n(&a.started, __ATOMIC_ACQUIRE))
+		TH_CHECK_EQ(thrum_yield(), 0);
+	open_pair(old);
+	r.fd = old[0];
+	TH_CHECK_EQ(thrum_go(&s, recv_one_fx(&r)), 0);
+	until_ops(ops, 1);
+	TH_CHECK_EQ(thrum_close(old[0]), 0);
+	TH_CHECK_EQ(close(old[1]), 0);
+	open_pair(fds);
+	TH_CHECK_EQ(fds[0], old[0]);
+	a.fd = fds[0];
+	ops = ops_so_far();
+	__atomic_store_n(&a.go, 1, __ATOMIC_RELEASE);
+	until_ops(ops, 1);
+	for (int i = 0; i < 100; i++)
+		TH_CHECK_EQ(thrum_yield(), 0);
+	TH_CHECK_EQ(thrum_send(fds[1], "x", 1, 0), 1);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(r.got, -EBADF);
+	TH_CHECK_EQ(a.got, 1);
+	close_both(fds);
+	return 0;
+}
+THRUM_FX(close_meanwhile, void);
+static int on_two_workers(void *unused)
+{
+	thrum_scope s;
+	thrum_task t;
+
+	(void)unused;
+	if (thrum_workers() < 2)
+		return 0;
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &t, close_meanwhile_fx(NULL), THRUM_SPAWN_OPTS(.worker = 1)), 0);
+	return thrum_scope_close(&s);
+}
+THRUM_FX(on_two_workers, void);
+TH_TEST(io_close, a_request_that_is_served_late_cancels_nothing_of_the_next_owner) { run_ok(on_two_workers_fx(NULL)); }

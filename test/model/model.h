@@ -1,7 +1,7 @@
 /* test/model/model.h: what every Relacy model shares: the command line, and th_abort() as a found bug.
  *
- *   PROG random N    N executions of random interleavings (the same ones on each run)
- *   PROG bound K     all executions with at most K preemptions
+ *   PROG SCENE random N    N executions of random interleavings (the same ones on each run)
+ *   PROG SCENE bound K     all executions with at most K preemptions
  *
  * Prints one line, the verdict and the number of executions; exit status 0 when no execution broke a rule. With
  * MODEL_HISTORY set in the environment it prints the steps of the failing execution first. */
@@ -24,18 +24,21 @@ void th_abort(const char *file, unsigned line, const char *, ...)
 	std::abort();
 }
 
+static int scene; /* which of the model's small programs */
+
 template <class Test> static int model_main(int argc, char **argv, unsigned depth_limit)
 {
-	if (argc != 3) {
-		fprintf(stderr, "usage: %s random EXECUTIONS | bound PREEMPTIONS\n", argv[0]);
+	if (argc != 4) {
+		fprintf(stderr, "usage: %s SCENE random EXECUTIONS | bound PREEMPTIONS\n", argv[0]);
 		return 2;
 	}
-	bool bound = strcmp(argv[1], "bound") == 0;
+	scene = atoi(argv[1]);
+	bool bound = strcmp(argv[2], "bound") == 0;
 	std::ostream quiet(NULL);
 	rl::test_params p;
 	p.search_type = bound ? rl::sched_bound : rl::sched_random;
-	p.context_bound = bound ? (unsigned)atoi(argv[2]) : 1;
-	p.iteration_count = bound ? 1 : (rl::iteration_t)atol(argv[2]);
+	p.context_bound = bound ? (unsigned)atoi(argv[3]) : 1;
+	p.iteration_count = bound ? 1 : (rl::iteration_t)atol(argv[3]);
 	p.execution_depth_limit = depth_limit;
 	p.output_stream = getenv("MODEL_HISTORY") ? &std::cout : &quiet; /* Relacy runs a failing execution again for it */
 	p.progress_stream = &quiet;

@@ -11,9 +11,6 @@
 #include "model.h"
 #include "../../sched/deque.h"
 
-#ifndef SCENE
-#define SCENE 1
-#endif
 
 struct th_task {
 	rl::var<int> payload; /* plain memory to Relacy: reading it unordered is reported as a data race */
@@ -55,24 +52,28 @@ struct deque_test : rl::test_suite<deque_test, 3> {
 	}
 	void owner()
 	{
-#if SCENE == 1
-		push();
-		push();
-		take(th_deque_pop_owner(&d));
-		take(th_deque_pop_owner(&d));
-#elif SCENE == 2
-		for (int i = 0; i < 4; i++)
-			RL_ASSERT(push());
-		push(); /* an accepted push over a task still there would lose that one: see after() */
-		push();
-		take(th_deque_pop_owner(&d));
-#else
-		push();
-		take(th_deque_pop_owner(&d));
-		push();
-		push();
-		take(th_deque_pop_owner(&d));
-#endif
+		switch (scene) {
+		case 1:
+			push();
+			push();
+			take(th_deque_pop_owner(&d));
+			take(th_deque_pop_owner(&d));
+			break;
+		case 2:
+			for (int i = 0; i < 4; i++)
+				RL_ASSERT(push());
+			push(); /* an accepted push over a task still there would lose that one: see after() */
+			push();
+			take(th_deque_pop_owner(&d));
+			break;
+		case 3:
+			push();
+			take(th_deque_pop_owner(&d));
+			push();
+			push();
+			take(th_deque_pop_owner(&d));
+			break;
+		}
 	}
 	void thread(unsigned i)
 	{
@@ -80,7 +81,7 @@ struct deque_test : rl::test_suite<deque_test, 3> {
 			owner();
 		} else {
 			take(th_deque_steal_any(&d));
-			if (SCENE == 2)
+			if (scene == 2)
 				take(th_deque_steal_any(&d));
 		}
 	}

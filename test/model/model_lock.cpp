@@ -8,9 +8,6 @@
 #include "futex.h"
 #include "../../core/lock.c"
 
-#ifndef SCENE
-#define SCENE 1
-#endif
 enum { THREADS = 3 };
 
 struct shared_state {
@@ -36,12 +33,12 @@ struct lock_test : rl::test_suite<lock_test, THREADS> {
 		int left = mine->left($) - 1;
 		mine->left($) = left;
 		th_unlock(&mine->lock);
-		if (SCENE == 2 && left == 0)
+		if (scene == 2 && left == 0)
 			delete mine;
 	}
 	void after()
 	{
-		if (SCENE == 1) {
+		if (scene == 1) {
 			RL_ASSERT(s->left($) == 0);
 			delete s;
 		}

@@ -8,9 +8,6 @@
 #include "worker_mock.h"
 #include "../../sched/mail.c"
 
-#ifndef SCENE
-#define SCENE 1
-#endif
 
 void th_poke(struct th_worker *w) { w->home.backend->wake(w->home.io); }
 
@@ -77,13 +74,13 @@ struct mail_test : rl::test_suite<mail_test, 3> {
 	}
 	void thread(unsigned i)
 	{
-		if (i > 0 && SCENE == 1) {
+		if (i > 0 && scene == 1) {
 			fib[i - 1].payload($) = 5;
 			th_wake(&fib[i - 1].core);
 		} else if (i > 0) {
 			while (request() != 2 && i == 2)
 				th_pause();
-		} else if (SCENE == 1) {
+		} else if (scene == 1) {
 			serve_until(&arrived, 2);
 		} else {
 			th_mail_serve(&rt.workers[0]);
@@ -102,7 +99,7 @@ struct mail_test : rl::test_suite<mail_test, 3> {
 	{
 		th_mail_serve(&rt.workers[0]);
 		RL_ASSERT(th_load_seq(&fib[0].core.x_cancel_queued) == 0);
-		RL_ASSERT(SCENE != 1 || arrived == 2);
+		RL_ASSERT(scene != 1 || arrived == 2);
 	}
 };
 

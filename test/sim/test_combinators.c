@@ -8,6 +8,7 @@ enum { N = 5 };
 struct body {
 	int ms, code;  /* sleep so long, then return this */
 	int done;
+	int lost_to;   /* the entrant that won, as the loser was told; -1 if it was not */
 };
 
 static int body(struct body *b)
@@ -15,9 +16,14 @@ static int body(struct body *b)
 	int r;
 
 	sim_enter();
+	b->lost_to = -1;
 	r = thrum_sleep(thrum_ms(b->ms));
-	if (r < 0)
+	if (r < 0) {
+		const thrum_reason *why = thrum_cancel_reason();
+		if (why && why->kind == THRUM_CANCEL_RACE_LOST)
+			b->lost_to = (int)why->index;
 		return sim_leave(r);
+	}
 	b->done = 1;
 	return sim_leave(b->code);
 }
@@ -29,7 +35,7 @@ static size_t draw(struct body *b, thrum_fx *fx, unsigned fails_1_in)
 	size_t n = 1 + sim_choose(N);
 
 	for (size_t i = 0; i < n; i++) {
-		b[i] = (struct body){ .ms = (int)sim_choose(4) };
+		b[i] = (struct body){ .ms = (int)sim_choose(4), .lost_to = -1 };
 		if (sim_choose(fails_1_in) == 0)
 			b[i].code = THRUM_APP((int)i);
 		fx[i] = body_fx(&b[i]);
@@ -75,6 +81,8 @@ SIM_TEST(combinators, race_R1_R2_R5)
 
 	(void)unused;
 	TH_CHECK_EQ(sim_counts.alive, 0);
+	for (size_t i = 0; i < n; i++)
+		TH_CHECK(b[i].lost_to == -1 || b[i].lost_to == r); /* one winner, the same for all */
 	if (r >= 0)
 		TH_CHECK((size_t)r < n && b[r].done && b[r].code == 0);
 	else if (r != -ECANCELED)

@@ -2,6 +2,11 @@
 #include "../support/sim_run.h"
 #include <errno.h>
 
+static thrum_dur ticks(uint32_t n)
+{
+	return thrum_ns((int64_t)n * TH_SIM_TICK_NS);
+}
+
 struct ends {
 	int fds[2];
 	int moved;
@@ -54,7 +59,7 @@ SIM_TEST(io, transfers_survive_cancels_G5_G8)
 	if (sim_choose(2)) {
 		thrum_fx fx[2] = { read_some_fx(&e), write_some_fx(&e) };
 		thrum_zip_par_op both = { fx, 2 };
-		r = thrum_timeout(thrum_zip_par_fx(&both), thrum_us(sim_choose(5000)));
+		r = thrum_timeout(thrum_zip_par_fx(&both), ticks(sim_choose(40)));
 	} else {
 		r = thrum_zip_par(read_some_fx(&e), write_some_fx(&e));
 	}
@@ -86,7 +91,7 @@ SIM_TEST(io, late_accepts_are_not_lost_G10)
 	int r;
 
 	(void)unused;
-	r = thrum_timeout(accept_some_fx(&s), thrum_us(100 + sim_choose(5000)));
+	r = thrum_timeout(accept_some_fx(&s), ticks(1 + sim_choose(40)));
 	TH_CHECK_EQ(thrum_close(s.listener), 0);
 	return r == -ETIMEDOUT ? 0 : r;
 }
@@ -103,7 +108,7 @@ THRUM_FX(read_until_closed, struct ends);
 
 static int close_under_readers(struct ends *e)
 {
-	int r = thrum_sleep(thrum_us(sim_choose(2000)));
+	int r = thrum_sleep(ticks(sim_choose(16)));
 
 	close_both(e);
 	return r;
@@ -137,29 +142,22 @@ static int quick_read(struct quick *q)
 }
 THRUM_FX(quick_read, struct quick);
 
-/* G6: a cancel that was on its way to one operation does not hit the next one of the same fiber. */
-static int cancel_then_read(struct quick *q)
+/* G6: a cancel that was on its way to one operation does not hit the next one of the same fiber: here the read of a
+ * clean-up, shielded, right after the one that was cancelled. Two bytes are sent, so it gets one. */
+static int read_then_clean_up(struct quick *q)
 {
-	int r = thrum_timeout(quick_read_fx(q), thrum_us(1 + sim_choose(500)));
-	char c = 0;
-	ssize_t n;
-
-	if (r == -ECANCELED)
-		return r;
-	n = thrum_read(q->fds[0], &c, 1); /* a byte is on its way: this one must get it or the byte read above was it */
-	if (n < 0)
-		return (int)n;
-	TH_CHECK(n <= 1);
-	return 0;
+	(void)quick_read(q);
+	TH_CHECK_EQ(thrum_shield(quick_read_fx(q)), 0);
+	return thrum_check();
 }
-THRUM_FX(cancel_then_read, struct quick);
+THRUM_FX(read_then_clean_up, struct quick);
 
 static int feed(struct quick *q)
 {
 	int r;
 
 	for (int i = 0; i < 2; i++) {
-		r = thrum_sleep(thrum_us(sim_choose(1000)));
+		r = thrum_sleep(ticks(sim_choose(8)));
 		if (r == 0)
 			r = thrum_write_all(q->fds[1], "x", 1, NULL);
 		if (r < 0)
@@ -169,14 +167,29 @@ static int feed(struct quick *q)
 }
 THRUM_FX(feed, struct quick);
 
-SIM_TEST(io, late_cancel_spares_the_next_operation_G6)
+static int cancel_reader(struct quick *q)
+{
+	thrum_scope s;
+	thrum_task reader;
+	int r;
+
+	r = thrum_scope_open(&s);
+	if (r == 0 && thrum_spawn(&s, &reader, read_then_clean_up_fx(q)) == 0) {
+		(void)thrum_sleep(ticks(sim_choose(12)));
+		thrum_task_cancel(&reader);
+	}
+	return thrum_scope_close(&s);
+}
+THRUM_FX(cancel_reader, struct quick);
+
+SIM_TEST(io, late_cancel_spares_the_next_operation_G6, .no_sweep = true)
 {
 	struct quick q;
 	int r;
 
 	(void)unused;
 	th_sim_pipe(q.fds);
-	r = thrum_zip_par(cancel_then_read_fx(&q), feed_fx(&q));
+	r = thrum_zip_par(feed_fx(&q), cancel_reader_fx(&q));
 	TH_CHECK_EQ(thrum_close(q.fds[0]), 0);
 	TH_CHECK_EQ(thrum_close(q.fds[1]), 0);
 	return r;
