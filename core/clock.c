@@ -19,7 +19,6 @@ void th_clock_init(struct th_clock *c, unsigned kind)
 	th_lock_init(&c->lock);
 	th_timers_init(&c->timers);
 	th_init(&c->x_now_ns, VIRTUAL_START_S * INT64_C(1000000000));
-	th_init(&c->x_advances, 0);
 	c->advances_tail = &c->advances;
 }
 
@@ -83,7 +82,6 @@ void th_clock_post(struct th_clock *c, struct th_advance *a)
 	a->next = NULL;
 	*c->advances_tail = a;
 	c->advances_tail = &a->next;
-	th_add_seq(&c->x_advances, 1);
 	th_unlock(&c->lock);
 }
 
@@ -107,7 +105,6 @@ static void finish_advance(struct th_clock *c, struct th_advance *a)
 	c->advances = a->next;
 	if (!c->advances)
 		c->advances_tail = &c->advances;
-	th_sub_seq(&c->x_advances, 1);
 	/* `a` lies on the waiter's stack: it may go as soon as the waiter is told. */
 	if (fiber) {
 		th_wake(fiber);

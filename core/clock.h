@@ -23,7 +23,6 @@ struct th_clock {
 	struct th_timers timers;
 	th_atomic(int64_t) x_now_ns;
 	struct th_advance *advances, **advances_tail;
-	th_atomic_u32 x_advances;     /* how many wait; lets a plain thread's request count as work */
 };
 
 enum th_quiescent { TH_CLOCK_MOVED, TH_CLOCK_IDLE, TH_CLOCK_STUCK };

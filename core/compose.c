@@ -1,4 +1,4 @@
-/* core/compose.c: the combinators over one or two effects, all on the caller's fiber: timeout, or_else, then, bracket,
+/* core/compose.c: the combinators over one or two effects, all as the caller, in its place: timeout, or_else, then, bracket,
  * acquire_release. */
 #include "assert.h"
 #include "deep.h"

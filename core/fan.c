@@ -1,8 +1,8 @@
 /* core/fan.c: the combinators over many effects: zip_par, zip_settle, race, race_first, for_each_par.
  *
  * All are one loop. The caller and a chain of runners take items off one counter; each item runs as a child of the fan's
- * scope, on the runner's stack. A runner first makes its successor stealable, then works. So the next item starts when
- * another worker is free (it steals the successor) or when an item suspends (this worker then starts the successor on a
+ * scope, on the runner's stack. A runner first spawns its successor, then works. So the next item starts when another
+ * worker is free (it steals the successor, or was given it) or when an item suspends (this worker then starts the successor on a
  * fresh fiber): never more runners than items are alive, at most `parallelism` of them, and n items that do not suspend
  * cost one fiber and no allocation. A runner's frame holds its successor's record, so it joins it last.
  *
@@ -11,7 +11,7 @@
  * items a runner whose worker has more to do hands its place on to a worker that sleeps, and ends. It may do so only
  * when its own successor has ended, which it would otherwise have to wait for on a stack of its own: so no more than
  * `parallelism` runners exist, but for those on their way out (F5). The new runner's record comes from the runtime's
- * pool; without memory the place stays where it is.
+ * pool; without memory for it the place stays where it is. A runner for which no stack can be had fails the fan: -ENOMEM.
  *
  *        caller ──► item item item … ──► join ┐
  *          └─spawn─► runner ──► item item … ──► join ┐
@@ -20,6 +20,7 @@
  * A failing item cancels the scope as any child does (Z4); the counter then only hands out refusals (F6). */
 #include "assert.h"
 #include "hooks.h"
+#include "pool.h"
 #include "scope.h"
 #include <errno.h>
 #include <thrum/combine.h>
@@ -89,37 +90,49 @@ static bool take(struct fan *fan, size_t *ret_i)
 static int runner(void *arg);
 
 /* Offer the rest of the items to whoever is free. A refusal means that the fan was cancelled: then nobody is needed. */
-static bool spawn_successor(struct th_fiber *f, struct fan *fan, thrum_task *t)
+static void init_runner(struct th_task *t, struct fan *fan)
 {
-	thrum_fx fx = { runner, fan };
-	thrum_spawn_opts opts = { .size = sizeof opts };
+	th_task_init(t, (thrum_fx){ runner, fan });
+	t->runner = true;
+}
 
+static bool spawn_successor(struct th_fiber *f, struct fan *fan, struct th_task *t)
+{
 	if (th_load_rlx(&fan->x_next) >= fan->n) /* F2 */
 		return false;
 	if (th_add_rlx(&fan->x_runners, 1) >= fan->parallelism) /* F3 */
 		return false;
-	opts.worker = th_idle_worker(f);
-	return thrum_spawn_with(&fan->scope, t, fx, &opts) == 0;
+	init_runner(t, fan);
+	return th_spawn(f, th_scope_of(&fan->scope), t, th_idle_worker(f)) == 0;
 }
 
 /* Let another worker go on in this runner's place. `successor`: this runner's own, or NULL. */
-static bool hand_over(struct th_fiber *f, struct fan *fan, thrum_task *successor)
+static bool hand_over(struct th_fiber *f, struct fan *fan, struct th_task *successor)
 {
-	thrum_fx fx = { runner, fan };
-	thrum_spawn_opts opts = { .size = sizeof opts };
+	struct th_pool *pool = f->home->records;
+	struct th_task *t;
+	unsigned worker;
 	int code;
 
 	if (th_load_rlx(&fan->x_next) >= fan->n || !th_has_more(f)) /* F2 */
 		return false;
-	opts.worker = th_idle_worker(f);
-	if (!opts.worker || (successor && !th_task_done(th_task_of(successor), &code)))
+	worker = th_idle_worker(f);
+	if (!worker || (successor && !th_task_done(successor, &code)))
 		return false;
-	return thrum_spawn_with(&fan->scope, NULL, fx, &opts) == 0;
+	t = th_pool_take(pool);
+	if (!t)
+		return false;
+	init_runner(t, fan);
+	t->pool = pool;
+	if (th_spawn(f, th_scope_of(&fan->scope), t, worker) == 0)
+		return true;
+	th_pool_give(pool, t);
+	return false;
 }
 
 static void run_items(struct th_fiber *f, struct fan *fan)
 {
-	thrum_task successor;
+	struct th_task successor;
 	bool spawned;
 	size_t i;
 
@@ -130,7 +143,7 @@ static void run_items(struct th_fiber *f, struct fan *fan)
 		run_item(f, fan, i);
 	} while (!hand_over(f, fan, spawned ? &successor : NULL) && take(fan, &i));
 	if (spawned)
-		(void)thrum_join(&successor); /* items report through the scope and `ended` */
+		(void)thrum_join((thrum_task *)(void *)&successor); /* items report through the scope and `ended` */
 }
 
 static int runner(void *arg)
@@ -215,6 +228,8 @@ int thrum_zip_settle_n(const thrum_fx *fx, size_t n, int *codes)
 	r = fan_run(&fan, &out);
 	if (r < 0)
 		return r;
+	if (out.child)
+		return out.child; /* no stack for a runner: -ENOMEM */
 	return out.interrupted ? -ECANCELED : 0;
 }
 
@@ -272,6 +287,8 @@ static int run_race(struct fan *fan)
 		return r;
 	if (fan->won)
 		return 0;
+	if (out.child)
+		return out.child; /* no stack for a runner: -ENOMEM */
 	return out.interrupted ? -ECANCELED : fan->first_failure;
 }
 

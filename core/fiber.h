@@ -22,7 +22,7 @@ struct th_home {
 	const struct th_backend *backend;
 	struct th_io *io;
 	struct th_fdtable *fds;          /* shared by the runtime's workers: io/fdtable.h */
-	struct th_pool *records;         /* small blocks for thrum_go and thrum_acquire_release */
+	struct th_pool *records;         /* small blocks: core/pool.h */
 	th_atomic_u64 x_inflight;        /* operations in the kernel; owner writes, the test clock reads */
 	th_atomic_u64 x_suspends, x_spawns, x_inline_runs, x_io_ops; /* statistics */
 };

@@ -1,4 +1,5 @@
-/* core/hooks.h: the calls from core and io up to the scheduler, all of them. Defined in sched/. */
+/* core/hooks.h: the calls from core and io up to the scheduler, defined in sched/; the ones about tasks and scopes are at
+ * the end of core/scope.h. */
 #ifndef TH_HOOKS_H
 #define TH_HOOKS_H
 #include "atomic.h"
@@ -21,7 +22,7 @@ void th_post_cancel(struct th_fiber *f, uint16_t gen);
 
 /* A worker that sleeps just now, 1-based; 0 if there is none. A hint. */
 unsigned th_idle_worker(struct th_fiber *f);
-/* True if this fiber's worker has something else to run. */
+/* True if this fiber's worker has other fibers ready or children in its deque. */
 bool th_has_more(struct th_fiber *f);
 
 /* Run fx on a fresh stack, as the same identity, and wait. For nesting that has used the stack up. -ENOMEM. */

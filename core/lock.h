@@ -1,4 +1,5 @@
-/* core/lock.h: a small mutex for sections of a few dozen instructions that never suspend and never call user code.
+/* core/lock.h: a small mutex for short sections that never suspend and never call user code. Most are a few dozen
+ * instructions; a cancel holds the locks of a path while it walks, the virtual clock its own while timers fire.
  *
  *   0 free --lock--> 1 held --lock by another--> 2 held, somebody sleeps --unlock--> 0, wake one
  *

@@ -8,7 +8,7 @@
  *   parent, kind         set by th_node_link, then constant
  *   kids, next, prev     the list of kids belongs to the parent's lock
  *   waiter, reason, finalizers   the node's own lock; `reason` is constant once x_cancelled is 1
- *   x_cancelled          written under the node's lock; read by anyone
+ *   x_cancelled          written under the node's lock, at birth under the parent's; read by anyone
  *   x_deadline_ns        written by the fiber that owns the scope; read by fibers inside it
  *
  *   tag  where                          order    pairs  shape  because

@@ -1,8 +1,8 @@
 /* core/scope.h: scopes and their children.
  *
- *   scope  OPEN ──thrum_scope_close──► CLOSING (no new children) ──last child ended, finalizers ran──► CLOSED
+ *   scope  OPEN ──thrum_scope_close──► CLOSING (new children refused, but for those of runners) ──last child ended, finalizers ran──► CLOSED
  *
- *   child  NEW ──th_task_run──► RUNNING ──th_task_finish──► DONE
+ *   child  NEW ──th_task_run──► RUNNING ──finish──► DONE
  *           │  linked into its scope from spawn to finish, so a cancel reaches it in every state
  *           └─ th_task_run finds it cancelled: its body never runs (Z5) ──► DONE
  *
@@ -11,7 +11,7 @@
  *
  * The end of a child is one section under that lock: unlink, done, take the joiners, count down, take the closer. Once
  * the lock is released the finisher touches neither child nor scope again, since their memory may go at once (S1, hazard
- * 63). A joiner or closer that looks first finds the child ended; one that comes later registers under the same lock; so
+ * 63); only a block of the runtime's pool is still the finisher's, to give back. A joiner or closer that looks first finds the child ended; one that comes later registers under the same lock; so
  * the wake cannot be missed. */
 #ifndef TH_SCOPE_H
 #define TH_SCOPE_H
@@ -33,6 +33,7 @@ struct th_task {
 	int code;
 	bool done;
 	bool isolated;
+	bool runner;                 /* works for a fan: the user has not asked for it, so its own end means nothing */
 };
 
 struct th_scope {
@@ -73,6 +74,8 @@ bool th_task_done(struct th_task *t, int *ret_code);
 /* End a child that no fiber could be found for. Any worker, also on its own stack. */
 void th_task_refuse(struct th_task *t, int code);
 
+/* Admit a child and make it stealable; `worker` is a 1-based place for it, 0 = any. Codes of th_scope_admit. */
+int th_spawn(struct th_fiber *f, struct th_scope *s, struct th_task *t, unsigned worker);
 /* Admit a child and run it here and now: a spawn and its join in one; `index` is its number in reasons. -ECANCELED or
  * its code. */
 int th_child_call(struct th_fiber *f, struct th_scope *s, struct th_task *t, size_t index);

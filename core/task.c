@@ -24,7 +24,7 @@ int th_scope_admit(struct th_scope *s, struct th_task *t)
 	if (s->closing && !s->takes_late) {
 		r = THRUM_ECLOSED;
 	} else if (th_node_cancelled(&s->node)) {
-		s->interrupted = true;
+		s->interrupted |= !t->runner;
 		r = -ECANCELED;
 	} else {
 		t->scope = s;
@@ -87,7 +87,8 @@ static void finish(struct th_task *t, int code)
 
 	th_lock(&s->node.lock);
 	th_node_unlink_locked(&t->node);
-	s->interrupted |= echo && !t->node.own; /* one that was cancelled by itself ended as somebody wished */
+	/* One that was cancelled by itself ended as somebody wished; a runner is no child of the user's. */
+	s->interrupted |= echo && !t->node.own && !t->runner;
 	joiners = claim_joiners(t);
 	t->code = code;
 	t->done = true;
@@ -167,9 +168,8 @@ int th_child_call(struct th_fiber *f, struct th_scope *s, struct th_task *t, siz
 
 /* --- spawn --- */
 
-static int spawn(struct th_scope *s, struct th_task *t, unsigned worker)
+int th_spawn(struct th_fiber *f, struct th_scope *s, struct th_task *t, unsigned worker)
 {
-	struct th_fiber *f = th_self();
 	int r;
 
 	t->spawner = f->task;
@@ -222,7 +222,7 @@ int thrum_spawn_with(thrum_scope *s, thrum_task *public, thrum_fx fx, const thru
 		t->isolated = o->isolated;
 		t->drop = o->drop;
 	}
-	r = spawn(th_scope_of(s), t, o ? o->worker : 0);
+	r = th_spawn(f, th_scope_of(s), t, o ? o->worker : 0);
 	if (r < 0) {
 		if (pool)
 			th_pool_give(pool, t);

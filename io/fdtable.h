@@ -20,9 +20,9 @@
  *   tag  where                            order    pairs   shape  because
  *   F1   close_begin: CAS sets CLOSING    seq_cst  F2, F3  –      exactly one closer; later enters see it
  *   F2   closing: load                    acquire  F1      MP     see above
- *   F3   enter, leave: add, sub           seq_cst  F1, F4  –      the last user out after F1 wakes the closer, once;
- * what users did comes before the close F4   drain: load under the lock       acquire  F3      MP     a leaver that
- * found no closer in the list left before */
+ *   F3   enter, leave: add, sub           seq_cst  F1, F4  –      the last user out after F1 wakes the closer, once; what
+ *                                                                 users did comes before the close
+ *   F4   drain: load under the lock       acquire  F3      MP     a leaver that found no closer in the list left before */
 #ifndef TH_FDTABLE_H
 #define TH_FDTABLE_H
 #include "../core/atomic.h"

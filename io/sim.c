@@ -263,8 +263,8 @@ static void sim_cancel_fd(struct th_io *io, int fd)
 static bool land(unsigned i)
 {
 	struct flight f = k.flights[i];
-	bool too_late = f.cancelled && th_sim_choose(2) == 0; /* the cancel won */
-	int res = too_late ? -ECANCELED : perform(f.op);
+	bool in_time = f.cancelled && th_sim_choose(2) == 0; /* the cancel won */
+	int res = in_time ? -ECANCELED : perform(f.op);
 
 	if (res == -EAGAIN) {
 		if (!f.cancelled) {

@@ -13,7 +13,7 @@ struct th_sim_report {
 	uint64_t fingerprint;  /* of all of them: equal for equal runs */
 	uint64_t suspends;     /* cancel points passed: th_sim_opts.cancel_at counts them */
 	int64_t virtual_ns;    /* how far the clock got */
-	unsigned ops_left, fds_left, fibers_left; /* oracles: all 0 after a clean run */
+	unsigned ops_left, fds_left; /* 0 after a clean run; that no fiber is left is asserted by th_worker_fini() */
 };
 
 struct th_sim_opts {

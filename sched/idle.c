@@ -19,9 +19,12 @@
  *   I1   th_poke, th_notify_work fence  seq_cst  I2     SB     see above
  *   I2   th_sleep: fence                seq_cst  I1     SB     see above
  *   I3   take out: CAS x_sleep          seq_cst  I3     –      one waker; x_idle is lowered once
- *   I4   x_searching                    seq_cst  I2     SB     a spawner that leaves the wake to a searcher: the searcher
+ *   I4   x_searching: raise, lower      seq_cst  I2     SB     a spawner that leaves the wake to a searcher: the searcher
  *                                                              lowers the count before it announces, so its own look
- *                                                              at all sources comes after the spawner's push
+ *                                                              at all sources comes after the spawner's push. (The
+ *                                                              relaxed reading of the count comes after I1.)
+ *   I5   th_notify_work: fence          seq_cst  I1     SB     the same for a spawner that raised the count, found nobody
+ *                                                              to call and lowered it again
  *   The wake itself is the backend's (an eventfd): one that comes before the wait ends the wait at once.
  *
  * At most one worker is woken to search at a time; when it finds work it has the next one woken (th_found_work). So a burst
@@ -62,27 +65,47 @@ void th_poke(struct th_worker *w)
 		wake(w);
 }
 
-void th_notify_work(struct thrum_rt *rt)
+/* Call one sleeper to search; false if none was found. */
+static bool call_one(struct thrum_rt *rt)
 {
-	uint32_t none = 0;
-	unsigned first;
+	unsigned first = th_choose(rt->nworkers, "wake");
 
-	if (rt->nworkers == 1 && th_worker_self() && th_worker_self()->rt == rt)
-		return;
-	th_fence_seq(); /* I1 */
-	if (idle_count(rt) == 0 || th_load_rlx(&rt->x_searching) != 0)
-		return;
-	if (!th_cas_seq(&rt->x_searching, &none, 1)) /* I4 */
-		return;
-	first = th_choose(rt->nworkers, "wake");
 	for (unsigned i = 0; i < rt->nworkers; i++) {
 		struct th_worker *w = &rt->workers[(first + i) % rt->nworkers];
 		if (take_out(w, TH_CALLED)) {
 			wake(w);
-			return;
+			return true;
 		}
 	}
-	th_sub_seq(&rt->x_searching, 1);
+	return false;
+}
+
+static bool somebody_sleeps(struct thrum_rt *rt)
+{
+	for (unsigned i = 0; i < rt->nworkers; i++)
+		if (th_load_rlx(&rt->workers[i].x_sleep) == TH_ASLEEP)
+			return true;
+	return false;
+}
+
+void th_notify_work(struct thrum_rt *rt)
+{
+	if (rt->nworkers == 1 && th_worker_self() && th_worker_self()->rt == rt)
+		return;
+	th_fence_seq(); /* I1 */
+	if (idle_count(rt) == 0)
+		return;
+	do {
+		uint32_t none = 0;
+		if (th_load_rlx(&rt->x_searching) != 0 || !th_cas_seq(&rt->x_searching, &none, 1)) /* I4 */
+			return;
+		if (call_one(rt))
+			return;
+		/* Nobody to call; but another spawner may have seen our 1 and left its wake to us, after a worker had fallen
+		 * asleep behind our back. Look again, as a searcher does after it lowered the count. */
+		th_sub_seq(&rt->x_searching, 1);
+		th_fence_seq(); /* I5 */
+	} while (somebody_sleeps(rt));
 }
 
 void th_found_work(struct th_worker *w)

@@ -58,18 +58,22 @@ struct th_task *th_taskq_pop(struct th_taskq *q)
 void th_wake(struct th_fiber *f)
 {
 	struct th_worker *w = th_fib_of(f)->worker;
+	struct thrum_rt *rt = w->rt;
 	struct th_fiber *head;
+	bool foreign;
 
 	th_tsan_release(f);
 	if (w == th_worker_self()) {
 		th_ready(w, f);
 		return;
 	}
+	foreign = th_foreign_enter(rt);
 	head = th_load_rlx(&w->x_mail);
 	do {
 		f->next = head;
 	} while (!th_cas_rel(&w->x_mail, &head, f)); /* M1 */
 	th_poke(w);
+	th_foreign_leave(rt, foreign);
 }
 
 static void serve_ready(struct th_worker *w)

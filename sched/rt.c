@@ -270,6 +270,7 @@ static void refuse(struct handle *h, int code)
 
 static int start_root(struct thrum_rt *rt, struct handle *h, thrum_fx fx)
 {
+	bool foreign;
 	int r;
 
 	memset(h, 0, sizeof *h);
@@ -284,14 +285,16 @@ static int start_root(struct thrum_rt *rt, struct handle *h, thrum_fx fx)
 	else
 		r = th_scope_admit(&rt->root, &h->task);
 	if (r < 0) {
-		r = THRUM_ECLOSED; /* the root scope is cancelled by a shutdown only */
+		r = THRUM_ECLOSED; /* whatever cancelled the root scope, a shutdown or a deadlock: nothing new starts */
 		refuse(h, r);
 		th_root_ended(rt);
 		return r;
 	}
+	foreign = th_foreign_enter(rt);
 	th_tsan_release(&h->task);
 	th_taskq_push(&rt->inject, &h->task);
 	th_notify_work(rt);
+	th_foreign_leave(rt, foreign);
 	return 0;
 }
 

@@ -237,7 +237,7 @@ void th_word_wait(th_atomic_u32 *word, uint32_t seen)
 {
 	struct vthread *v = &sim.v[sim.current];
 
-	if (atomic_load(word) != seen)
+	if (atomic_load(word) != seen) /* no th_load: looking is part of falling asleep, nothing may come between */
 		return;
 	v->word = word;
 	v->until_ns = INT64_MAX;

@@ -1,13 +1,13 @@
 /* sched/token.c: cancel switches that any thread, and any signal handler, may throw.
  *
- * Throwing one takes no lock: it sets the token, raises a flag of the runtime, and calls one worker. A worker that serves
+ * Throwing one takes no lock: it sets the token, raises a flag of the runtime, and wakes the workers that sleep. A worker that serves
  * the flag cancels the scopes linked to cancelled tokens, under the lock that linking and unlinking take.
  *
  *      link (a fiber)                      cancel (anywhere)
  *      put the scope into the list         x_cancelled = 1
  *      x_rt = rt                           x_users++
  *      fence (seq_cst)                     fence (seq_cst)
- *      if (x_cancelled) cancel the scope   if (x_rt) raise its flag, call a worker
+ *      if (x_cancelled) cancel the scope   if (x_rt) raise its flag, wake sleepers
  *   Without the fences both may read the old value and the scope misses its cancel.
  *
  *   x_users keeps the runtime alive under a canceller that has read x_rt: the last scope to unlink clears x_rt, then
@@ -46,8 +46,8 @@ bool thrum_token_cancelled(const thrum_token *t)
 	return th_load_rlx(&token->x_cancelled) != 0;
 }
 
-/* A sleeping worker if there is one; else they are all at work and will look at the flag when they poll. */
-static void call_a_worker(struct thrum_rt *rt)
+/* The others are at work and will look at the flag when they poll. */
+static void wake_sleepers(struct thrum_rt *rt)
 {
 	for (unsigned i = 0; i < rt->nworkers; i++)
 		th_poke(&rt->workers[i]);
@@ -65,7 +65,7 @@ void thrum_token_cancel(thrum_token *public)
 	rt = th_load_seq(&t->x_rt);
 	if (rt) {
 		th_store_seq(&rt->x_token_signal, 1);
-		call_a_worker(rt);
+		wake_sleepers(rt);
 	}
 	th_sub_seq(&t->x_users, 1);
 }

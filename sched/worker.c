@@ -38,6 +38,7 @@ int th_worker_init(struct th_worker *w, struct thrum_rt *rt, unsigned index, uin
 void th_worker_fini(struct th_worker *w)
 {
 	TH_ASSERT(!w->ready && !w->spare && w->home.timers.count == 0);
+	TH_ASSERT(th_load_rlx(&w->x_jobs) == th_load_rlx(&w->x_retired)); /* no fiber is left */
 }
 
 void th_ready(struct th_worker *w, struct th_fiber *f)
@@ -132,9 +133,14 @@ static struct th_task *take_own(struct th_worker *w)
 
 static void start(struct th_worker *w, struct th_task *t)
 {
+	bool root = t->done_word != NULL; /* after its end the task may be gone */
+
 	th_found_work(w);
-	if (th_fib_start_task(w, t) < 0)
-		th_task_refuse(t, -ENOMEM);
+	if (th_fib_start_task(w, t) == 0)
+		return;
+	th_task_refuse(t, -ENOMEM);
+	if (root)
+		th_root_ended(w->rt);
 }
 
 static void resume(struct th_worker *w, struct th_fib *fib)
@@ -237,6 +243,8 @@ static void wait_for_the_others(struct thrum_rt *rt)
 	th_wait_stopped(rt);
 	while (!rt->start_failed && (down = th_load_acq(&rt->x_down)) < rt->nworkers)
 		th_word_wait(&rt->x_down, down);
+	while (th_load_seq(&rt->x_foreign) != 0)
+		th_pause(); /* a few instructions of another thread, see th_foreign_enter */
 }
 
 void th_worker_leave(struct th_worker *w)

@@ -85,6 +85,7 @@ struct thrum_rt {
 	th_atomic_u32 x_stop;             /* every root has ended: workers leave */
 	th_atomic_u32 x_down;             /* workers that have left their loop */
 	bool start_failed;
+	th_atomic_u32 x_foreign;          /* threads of others that are about to wake a worker */
 	th_atomic_u32 x_roots;            /* root effects, plus one until shutdown begins */
 	th_atomic_u32 x_token_signal;     /* some linked token was cancelled */
 	struct th_lock token_lock;
@@ -99,6 +100,24 @@ struct thrum_rt {
 struct th_worker *th_worker_self(void); /* NULL on a foreign thread */
 void th_worker_set_self(struct th_worker *w);
 struct th_fib *th_fib_self(void);
+
+/* A thread that is no worker of `rt` and makes something run in it: what it hands over may run to its end, and the runtime
+ * be closed, before that thread has woken the worker. Enter before handing over; a closing runtime waits for the leave,
+ * which is the last touch. */
+static inline bool th_foreign_enter(struct thrum_rt *rt)
+{
+	struct th_worker *w = th_worker_self();
+
+	if (w && w->rt == rt)
+		return false;
+	th_add_seq(&rt->x_foreign, 1);
+	return true;
+}
+static inline void th_foreign_leave(struct thrum_rt *rt, bool entered)
+{
+	if (entered)
+		th_sub_seq(&rt->x_foreign, 1);
+}
 
 /* --- queue of tasks --- */
 void th_taskq_init(struct th_taskq *q);

@@ -102,14 +102,16 @@ THRUM_API int thrum_scope_deadline(thrum_scope *s, thrum_dur from_now);
 THRUM_API void thrum_token_init(thrum_token *t);
 THRUM_API void thrum_token_cancel(thrum_token *t);    /* any thread, any signal handler; idempotent */
 THRUM_API bool thrum_token_cancelled(const thrum_token *t);
-/* Cancel `s` when `t` is cancelled; `t` outlives `s`. The fiber that opened the scope. 0; -EALREADY if `s` has a token. */
+/* Cancel `s` when `t` is cancelled; `t` outlives `s`. The fiber that opened the scope (else
+ * -EPERM, THRUM_ENOTFIBER). 0; -EALREADY if `s` has a token; -EBUSY if `t` serves another runtime just now. */
 THRUM_API THRUM_MUST_CHECK int thrum_scope_link(thrum_scope *s, thrum_token *t);
 
 /* A finalizer: runs when the scope closes, last registered first, shielded, whatever happened. It may suspend and may
  * open scopes of its own. Fiber inside the scope. Borrows `d` and fx.arg until then.
  * Returns 0; THRUM_ECLOSED on a closing scope: the finalizer has run, here (S5). */
 THRUM_API int thrum_defer(thrum_scope *s, thrum_deferred *d, thrum_fx fx);
-/* Take a finalizer back. True exactly once, and then it will not run; false if it ran or runs (S8). */
+/* Take a finalizer back. True exactly once, and then it will not run; false if it ran or runs (S8).
+ * Any thread, while the scope's storage is live. */
 THRUM_API bool thrum_undefer(thrum_deferred *d);
 /* Inside a finalizer or release: the code that the body ended with (A4, S4). 0 elsewhere. */
 THRUM_API int thrum_exit_code(void);

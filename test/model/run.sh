@@ -129,6 +129,8 @@ f=sched/idle.c
 mutant model_sleep 1 $f '/^void th_poke/,/^}/s/th_fence_seq();//' 'I1 no fence in th_poke'
 mutant model_sleep 1 $f '/^void th_notify_work/,/^}/s/th_fence_seq(); *\/\* I1/\/\*/' 'I1 no fence in th_notify_work'
 mutant model_sleep 1 $f '/\/\* I2 \*\//d' 'I2 no fence before the second look'
+mutant model_sleep 2 $f '/\/\* I5 \*\//d' 'I5 no fence before looking again'
+mutant model_sleep 2 $f 's/} while (somebody_sleeps(rt));/} while (false);/' 'I5 does not look again'
 mutant model_sleep 1 $f '/if (!th_deque_looks_empty_any/s/!th_deque_looks_empty_any(&v->deque) || //' 'second look without deques'
 mutant model_sleep 1 $f 's/!th_mail_looks_empty(w) || //' 'second look without mail'
 mutant model_sleep 3 $f 's/ || !th_taskq_looks_empty(&rt->inject)//' 'second look without inject'

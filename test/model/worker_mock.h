@@ -91,6 +91,9 @@ static const struct th_backend mock_backend = { io_wait, io_wake, io_cancel };
 
 static struct thrum_rt *mock_rt;
 /* Thread i of the model is worker i; those beyond the workers are foreign threads. */
+/* The end of the runtime is not modelled. */
+static inline bool th_foreign_enter(struct thrum_rt *) { return false; }
+static inline void th_foreign_leave(struct thrum_rt *, bool) {}
 struct th_worker *th_worker_self(void)
 {
 	unsigned i = rl::thread_index();

@@ -1,0 +1,72 @@
+/* test/stress/test_deep.c: nesting costs memory, never the stack (hazard 21): a million joins inside one another. */
+#include "stress.h"
+
+/* Frames of a sanitizer's build are several times as large, and their shadow comes on top. */
+enum { DEPTH = TH_SANITIZED ? 100000 : 1000000 };
+
+struct level {
+	int left;
+};
+static int descend(struct level *l);
+THRUM_FX(descend, struct level);
+
+static int descend(struct level *l)
+{
+	struct level below = { l->left - 1 };
+	thrum_scope s;
+	thrum_task t;
+	int code;
+
+	if (l->left == 0)
+		return 7;
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn(&s, &t, descend_fx(&below)), 0);
+	code = thrum_join(&t);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	return code;
+}
+
+TH_TEST(deep, a_million_joins_inside_one_another_X6)
+{
+	struct level top = { DEPTH };
+
+	TH_CHECK_EQ(TH_RUN(JUMP, descend_fx(&top)), 7);
+}
+
+static int descend_by_zip(struct level *l);
+THRUM_FX(descend_by_zip, struct level);
+
+static int descend_by_zip(struct level *l)
+{
+	struct level below = { l->left - 1 };
+
+	return l->left == 0 ? 0 : thrum_zip_par(thrum_succeed(), descend_by_zip_fx(&below));
+}
+
+TH_TEST(deep, a_hundred_thousand_zips_inside_one_another_X6)
+{
+	struct level top = { DEPTH / 10 };
+
+	TH_CHECK_EQ(TH_RUN(JUMP, descend_by_zip_fx(&top)), 0);
+}
+
+/* A failure comes all the way up, and a cancel goes all the way down without recursion (hazard 69). */
+static int descend_and_wait(struct level *l);
+THRUM_FX(descend_and_wait, struct level);
+
+static int descend_and_wait(struct level *l)
+{
+	struct level below = { l->left - 1 };
+
+	if (l->left == 0)
+		return thrum_call(thrum_never());
+	return thrum_timeout(descend_and_wait_fx(&below), thrum_sec(1000));
+}
+
+TH_TEST(deep, a_cancel_reaches_the_bottom_of_a_hundred_thousand_scopes_T3)
+{
+	struct level top = { DEPTH / 10 };
+	thrum_timeout_op op = { descend_and_wait_fx(&top), thrum_ms(10) };
+
+	TH_CHECK_EQ(TH_RUN(JUMP, thrum_timeout_fx(&op)), -ETIMEDOUT);
+}
