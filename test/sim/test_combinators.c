@@ -142,7 +142,7 @@ SIM_TEST(combinators, settle_cancels_none_Z11)
 }
 
 /* T3, T4, T7: the inner limit, the outer one, or neither; time decides, exactly. */
-SIM_TEST(combinators, nested_timeouts_T3_T7, .clock = THRUM_CLOCK_JUMP)
+SIM_TEST_WITH(combinators, nested_timeouts_T3_T7, .clock = THRUM_CLOCK_JUMP)
 {
 	struct body b = { .ms = 1 + (int)sim_choose(6) };
 	int inner = 1 + (int)sim_choose(6), outer = 1 + (int)sim_choose(6), r;

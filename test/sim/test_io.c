@@ -182,7 +182,7 @@ static int cancel_reader(struct quick *q)
 }
 THRUM_FX(cancel_reader, struct quick);
 
-SIM_TEST(io, late_cancel_spares_the_next_operation_G6, .no_sweep = true)
+SIM_TEST_WITH(io, late_cancel_spares_the_next_operation_G6, .no_sweep = true)
 {
 	struct quick q;
 	int r;

@@ -247,7 +247,7 @@ SIM_TEST(scopes, channel_conserves_items_Q4)
 /* --- roots from inside --- */
 
 /* X7: what is still running when the main effect ends is cancelled and awaited. */
-SIM_TEST(scopes, roots_end_with_the_runtime_X7, .no_sweep = true)
+SIM_TEST_WITH(scopes, roots_end_with_the_runtime_X7, .no_sweep = true)
 {
 	static thrum_handle h[N]; /* outlive the main effect */
 	static int ms[N];
@@ -279,7 +279,7 @@ static int hop(int *ms)
 }
 THRUM_FX(hop, int);
 
-SIM_TEST(scopes, virtual_time_is_exact_C1, .clock = THRUM_CLOCK_JUMP)
+SIM_TEST_WITH(scopes, virtual_time_is_exact_C1, .clock = THRUM_CLOCK_JUMP)
 {
 	int ms[N] = { 1, 2, 3, 1 };
 	thrum_time start = thrum_now();

@@ -43,7 +43,8 @@ static inline int sim_leave(int code)
 	return code;
 }
 
-#define SIM_TEST(suite_, name_, ...)                                                                         \
+#define SIM_TEST(suite_, name_) SIM_TEST_WITH(suite_, name_, .clock = THRUM_CLOCK_REAL)
+#define SIM_TEST_WITH(suite_, name_, ...)                                                                         \
 	static int sim_body_##suite_##_##name_(void *unused);                                                \
 	TH_TEST(suite_, name_)                                                                               \
 	{                                                                                                    \
