@@ -152,6 +152,18 @@ static int runner(void *arg)
 	return 0;
 }
 
+/* A cancel may have ended a runner that took another one's place before it started: then nobody has taken the rest. */
+static void count_untaken(struct fan *fan, struct th_outcome *out)
+{
+	size_t i;
+
+	while (take(fan, &i)) {
+		out->interrupted = true;
+		if (fan->ended)
+			fan->ended(fan, i, -ECANCELED);
+	}
+}
+
 /* Run the fan to its end. */
 static int fan_run(struct fan *fan, struct th_outcome *ret_out)
 {
@@ -167,7 +179,9 @@ static int fan_run(struct fan *fan, struct th_outcome *ret_out)
 	th_scope_open(f, th_scope_of(&fan->scope));
 	th_scope_of(&fan->scope)->takes_late = true; /* runners that took over from the caller may outlast its own turn */
 	run_items(f, fan);
-	return th_scope_close(f, th_scope_of(&fan->scope), ret_out);
+	th_scope_close(f, th_scope_of(&fan->scope), ret_out);
+	count_untaken(fan, ret_out);
+	return 0;
 }
 
 /* --- zip_par, for_each_par: the scope's own rules --- */

@@ -78,7 +78,7 @@ static void wait_for_children(struct th_fiber *f, struct th_scope *s)
 		th_suspend(park_closer, s);
 }
 
-int th_scope_close(struct th_fiber *f, struct th_scope *s, struct th_outcome *out)
+void th_scope_close(struct th_fiber *f, struct th_scope *s, struct th_outcome *out)
 {
 	int so_far;
 
@@ -101,7 +101,6 @@ int th_scope_close(struct th_fiber *f, struct th_scope *s, struct th_outcome *ou
 	out->by_us = th_node_cancelled(&s->node) && s->node.own;
 	/* A cancel around it outranks its own deadline, also one that came later: the outermost wins (T4). */
 	out->deadline = out->by_us && s->node.reason.kind == THRUM_CANCEL_DEADLINE && !th_cancelled(f);
-	return 0;
 }
 
 /* A cancel that comes from inside the program's own scope: what it ended is as wished, not a failure. */

@@ -61,7 +61,7 @@ struct th_outcome {
 
 void th_scope_init(struct th_scope *s, struct th_task *owner, struct th_node *parent);
 void th_scope_open(struct th_fiber *f, struct th_scope *s);
-int th_scope_close(struct th_fiber *f, struct th_scope *s, struct th_outcome *ret_outcome);
+void th_scope_close(struct th_fiber *f, struct th_scope *s, struct th_outcome *ret_outcome);
 
 /* Link a child into its scope. 0; THRUM_ECLOSED, -ECANCELED (S6). The task's fx, drop and flags are set before. */
 int th_scope_admit(struct th_scope *s, struct th_task *t);

@@ -152,9 +152,9 @@ THRUM_WORKERS=1 run 1 -t 0.2s -j 1 sparse tree && says 'not done within 0.2s' &&
 
 # --- signals: clean, whole lines only ---
 for workers in 1 4; do
-	for sig in INT TERM; do
+	for sig in INT TERM; do # --foreground: timeout would send it to its group as well, so twice
 		begun=$SECONDS
-		THRUM_WORKERS=$workers timeout -k 30 --preserve-status -s $sig 0.7 \
+		THRUM_WORKERS=$workers timeout --foreground -k 30 --preserve-status -s $sig 0.7 \
 			env --default-signal=INT,TERM "$digest" --stats many tree sparse >out 2>err
 		status=$?
 		[ $sig = INT ] && want_status=130 || want_status=143
@@ -168,7 +168,7 @@ done
 # A stopped reader: the signal reaches a blocked write.
 mkfifo pipe
 sleep 3 <>pipe &
-timeout -k 30 --preserve-status -s INT 1 env --default-signal=INT "$digest" many many many many many many many sparse >pipe 2>err
+timeout --foreground -k 30 --preserve-status -s INT 1 env --default-signal=INT "$digest" many many many many many many many sparse >pipe 2>err
 [ $? -eq 130 ] || fail "SIGINT while stdout is full: exit status $?"
 wait $!
 

@@ -28,9 +28,12 @@ void th_taskq_init(struct th_taskq *q)
 void th_taskq_push(struct th_taskq *q, struct th_task *t)
 {
 	th_lock(&q->lock);
+	/* The links lie in the tasks' frames, which their owners use again once the tasks were taken on this worker's loop. */
+	TH_TSAN_PRIVATE_BEGIN();
 	t->next = NULL;
 	*q->tail = t;
 	q->tail = &t->next;
+	TH_TSAN_PRIVATE_END();
 	th_store_rlx(&q->x_count, th_load_rlx(&q->x_count) + 1);
 	th_unlock(&q->lock);
 }

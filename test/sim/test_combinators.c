@@ -126,6 +126,40 @@ SIM_TEST(combinators, for_each_par_F4_F6)
 	return r == -ECANCELED ? r : 0;
 }
 
+struct part {
+	struct body b[4];
+	size_t bound;
+};
+
+static int for_each_part(struct part *p)
+{
+	return thrum_for_each_par(p->b, 4, body, p->bound);
+}
+THRUM_FX(for_each_part, struct part);
+
+/* Fans beside each other keep their workers busy, so runners hand their places to workers that sleep: no item is lost or
+ * doubled on the way, and no fan returns while one runs. */
+SIM_TEST(combinators, fans_hand_their_places_on_F1_F4)
+{
+	struct part p[3];
+	int r;
+
+	(void)unused;
+	for (int i = 0; i < 3; i++) {
+		p[i].bound = 1 + sim_choose(2);
+		for (int k = 0; k < 4; k++)
+			p[i].b[k] = (struct body){ .ms = (int)sim_choose(3), .lost_to = -1 };
+	}
+	r = thrum_zip_par(for_each_part_fx(&p[0]), for_each_part_fx(&p[1]), for_each_part_fx(&p[2]));
+	TH_CHECK_EQ(sim_counts.alive, 0);
+	if (r == 0) {
+		TH_CHECK_EQ(sim_counts.started, 12);
+		for (int i = 0; i < 12; i++)
+			TH_CHECK_EQ(p[i / 4].b[i % 4].done, 1);
+	}
+	return r;
+}
+
 SIM_TEST(combinators, settle_cancels_none_Z11)
 {
 	struct body b[N];

@@ -82,8 +82,8 @@ static int acquire(int *slot)
 	TH_CHECK_EQ(r, 0); /* shielded: no cancel reaches it (A1) */
 	if (sim_choose(5) == 0)
 		return THRUM_APP(7);
-	sim_counts.acquired++;
-	sim_counts.held++;
+	sim_add(&sim_counts.acquired, 1);
+	sim_add(&sim_counts.held, 1);
 	return 0;
 }
 THRUM_FX(acquire, int);
@@ -92,15 +92,15 @@ static int release(int *slot)
 {
 	(void)slot;
 	TH_CHECK_EQ(thrum_yield(), 0); /* shielded (A4) */
-	sim_counts.released++;
-	sim_counts.held--;
+	sim_add(&sim_counts.released, 1);
+	sim_add(&sim_counts.held, -1);
 	return 0;
 }
 THRUM_FX(release, int);
 
 static int use(int *ms)
 {
-	TH_CHECK(sim_counts.held > 0);
+	TH_CHECK(sim_add(&sim_counts.held, 0) > 0);
 	return thrum_sleep(thrum_ms(*ms));
 }
 THRUM_FX(use, int);
@@ -198,7 +198,7 @@ static int produce(struct flow *f)
 		int r = thrum_chan_send(&f->chan, &i);
 		if (r < 0)
 			return r == THRUM_ECLOSED ? 0 : r;
-		f->sent++;
+		sim_add(&f->sent, 1);
 	}
 	return 0;
 }
@@ -210,7 +210,7 @@ static int consume(struct flow *f)
 		int item, r = thrum_chan_recv(&f->chan, &item);
 		if (r < 0)
 			return r == THRUM_ECLOSED ? 0 : r;
-		f->received++;
+		sim_add(&f->received, 1);
 	}
 	return 0;
 }

@@ -26,20 +26,27 @@ static inline uint32_t sim_choose(uint32_t n) { return th_sim_choose(n); }
 /* True in a run whose root is cancelled from outside. */
 bool sim_cancelled_run(void);
 
-/* Of this run, all zero at its start: bodies alive, the most there were, resources held. One thread, so plain ints. */
+/* Of this run, all zero at its start: bodies alive, the most there were, resources held. Fibers of several virtual workers
+ * count, so with sim_add(); a plain reading is for when they have ended. */
 struct sim_counts {
 	int alive, alive_max, started, held, acquired, released;
 };
 extern struct sim_counts sim_counts;
+static inline int sim_add(int *count, int n)
+{
+	return __atomic_add_fetch(count, n, __ATOMIC_RELAXED);
+}
 static inline void sim_enter(void)
 {
-	sim_counts.started++;
-	if (++sim_counts.alive > sim_counts.alive_max)
-		sim_counts.alive_max = sim_counts.alive;
+	int alive = sim_add(&sim_counts.alive, 1);
+
+	sim_add(&sim_counts.started, 1);
+	if (alive > sim_add(&sim_counts.alive_max, 0))
+		__atomic_store_n(&sim_counts.alive_max, alive, __ATOMIC_RELAXED); /* one thread: nothing comes between */
 }
 static inline int sim_leave(int code)
 {
-	sim_counts.alive--;
+	sim_add(&sim_counts.alive, -1);
 	return code;
 }
 
