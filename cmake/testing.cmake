@@ -10,6 +10,11 @@ if(THRUM_SANITIZE)
 		THRUM_TEST_SECONDS=240)
 endif()
 
+# Under ThreadSanitizer a schedule takes thirty times as long; the many are for the other builds.
+if(THRUM_SANITIZE STREQUAL "thread")
+	list(APPEND thrum_test_env THRUM_SIM_SEEDS=1000)
+endif()
+
 # thrum_add_test(name [ENV A=b ...] [NEEDS target ...] COMMAND ...); NEEDS: what `check` must have built before.
 function(thrum_add_test name)
 	cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "ENV;NEEDS;COMMAND")

@@ -13,7 +13,7 @@ root=$(cd "$here/../.." && pwd)
 mkdir -p "$1" && work=$(cd "$1" && pwd)
 shift
 names=${*:-$(cd "$here" && ls -- *.patch | sed 's/\.patch$//')}
-limit=60
+limit=20 # a mutant that hangs is dead too; healthy, each of these takes a second or two
 passed=0
 failed=0
 

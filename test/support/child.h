@@ -16,6 +16,16 @@
 #define TH_SANITIZED 1
 #endif
 #endif
+#if defined(__SANITIZE_THREAD__)
+#define TH_TSAN_BUILD 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TH_TSAN_BUILD 1
+#endif
+#endif
+#ifndef TH_TSAN_BUILD
+#define TH_TSAN_BUILD 0
+#endif
 #ifndef TH_SANITIZED
 #define TH_SANITIZED 0
 #endif
