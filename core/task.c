@@ -209,6 +209,8 @@ int thrum_spawn_with(thrum_scope *s, thrum_task *public, thrum_fx fx, const thru
 		return THRUM_ENOTFIBER;
 	if (!fx.run || (o && o->size != sizeof *o) || (o && o->worker > thrum_workers()))
 		return -EINVAL;
+	if (o && (o->daemon || o->stack_bytes))
+		return -ENOTSUP;
 	if (!t) {
 		pool = f->home->records;
 		t = th_pool_take(pool);

@@ -73,6 +73,9 @@ typedef struct thrum_spawn_opts {
 	unsigned worker;    /* 1-based: start it on this worker; 0 = any */
 	bool isolated;      /* its failure stays with join, the scope is not cancelled (K7) */
 	thrum_fx drop;      /* run, shielded, instead of a body that never starts */
+	bool movable;       /* a permission: a started fiber may change its worker. This version never makes use of it */
+	bool daemon;        /* must be false in this version: -ENOTSUP */
+	size_t stack_bytes; /* must be 0 in this version: -ENOTSUP; the runtime's .stack_bytes holds for all */
 } thrum_spawn_opts;
 #define THRUM_SPAWN_OPTS(...) (&(thrum_spawn_opts){ .size = sizeof(thrum_spawn_opts), __VA_ARGS__ })
 THRUM_API THRUM_MUST_CHECK int thrum_spawn_with(thrum_scope *s, thrum_task *t, thrum_fx fx, const thrum_spawn_opts *o);

@@ -680,3 +680,22 @@ TH_TEST(scope, shielded_effect_that_leaves_a_scope_open_aborts_S11)
 {
 	check_aborts(leave_open_in_shield, NULL);
 }
+
+/* --- options that this version does not have --- */
+
+TH_FIBER_TEST(JUMP, scope, unsupported_spawn_options_are_refused_and_run_nothing_E6)
+{
+	struct th_step body = { 0 };
+	thrum_scope s;
+	thrum_task t;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &t, step(&body), THRUM_SPAWN_OPTS(.daemon = true)), -ENOTSUP);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &t, step(&body), THRUM_SPAWN_OPTS(.stack_bytes = 1 << 20)), -ENOTSUP);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &t, step(&body), THRUM_SPAWN_OPTS(.worker = thrum_workers() + 1)), -EINVAL);
+	TH_CHECK_EQ(body.runs, 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &t, step(&body), THRUM_SPAWN_OPTS(.movable = true)), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(body.runs, 1);
+	return 0;
+}
