@@ -2,8 +2,8 @@
  *
  * All are one loop. The caller and a chain of runners take items off one counter; each item runs as a child of the fan's
  * scope, on the runner's stack. A runner first spawns its successor, then works. So the next item starts when another
- * worker is free (it steals the successor, or was given it) or when an item suspends (this worker then starts the successor on a
- * fresh fiber): never more runners than items are alive, at most `parallelism` of them, and n items that do not suspend
+ * worker is free (it steals the successor, or was given it) or when an item suspends (this worker then starts the
+ * successor on a fresh fiber): never more runners than items are alive, at most `parallelism` of them, and n items that do not suspend
  * cost one fiber and no allocation. A runner's frame holds its successor's record, so it joins it last.
  *
  * A started fiber never leaves its worker, so with items that suspend soon one worker could start all runners before a

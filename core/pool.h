@@ -1,5 +1,6 @@
 /* core/pool.h: fixed blocks for what has no caller storage: the children of thrum_go, the finalizers of
- * thrum_acquire_release, and runners that take another one's place (core/fan.c). One pool per runtime, behind a lock; it grows by slabs and keeps them until the runtime closes,
+ * thrum_acquire_release, and runners that take another one's place (core/fan.c). One pool per runtime, behind a lock; it
+ * grows by slabs and keeps them until the runtime closes,
  * so a block given back is the next one handed out and a long-lived scope stays flat. */
 #ifndef TH_POOL_H
 #define TH_POOL_H

@@ -1,6 +1,7 @@
 /* core/scope.h: scopes and their children.
  *
- *   scope  OPEN ──thrum_scope_close──► CLOSING (new children refused, but for those of runners) ──last child ended, finalizers ran──► CLOSED
+ *   scope  OPEN ──thrum_scope_close──► CLOSING ──last child ended, finalizers ran──► CLOSED
+ *                                      (new children refused, but for those of a fan's runners: takes_late)
  *
  *   child  NEW ──th_task_run──► RUNNING ──finish──► DONE
  *           │  linked into its scope from spawn to finish, so a cancel reaches it in every state
@@ -11,7 +12,8 @@
  *
  * The end of a child is one section under that lock: unlink, done, take the joiners, count down, take the closer. Once
  * the lock is released the finisher touches neither child nor scope again, since their memory may go at once (S1, hazard
- * 63); only a block of the runtime's pool is still the finisher's, to give back. A joiner or closer that looks first finds the child ended; one that comes later registers under the same lock; so
+ * 63); only a block of the runtime's pool is still the finisher's, to give back. A joiner or closer that looks first finds
+ * the child ended; one that comes later registers under the same lock; so
  * the wake cannot be missed. */
 #ifndef TH_SCOPE_H
 #define TH_SCOPE_H

@@ -1,4 +1,5 @@
-/* thrum/combine.h: combinators. Ordinary functions over thrum_fx; the calls of scope.h suffice to write your own. None returns before every effect it started has ended, finalizers included.
+/* thrum/combine.h: combinators. Ordinary functions over thrum_fx; the calls of scope.h suffice to write your
+ * own. None returns before every effect it started has ended, finalizers included.
  *
  * All of them: called by a fiber (else THRUM_ENOTFIBER); suspend; are cancel points, but for thrum_then and thrum_or_else,
  * which leave the first check to what they run (E1); borrow what they are given until they return; allocate nothing that

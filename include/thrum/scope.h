@@ -77,6 +77,8 @@ typedef struct thrum_spawn_opts {
 	bool daemon;        /* must be false in this version: -ENOTSUP */
 	size_t stack_bytes; /* must be 0 in this version: -ENOTSUP; the runtime's .stack_bytes holds for all */
 } thrum_spawn_opts;
+/* Spawn with options; `o` may be NULL and is not kept, but its name is. NULL `t`: as thrum_go(). Codes of thrum_spawn() and
+ * thrum_go(); -EINVAL for a worker that is not there; -ENOTSUP as said above. */
 #define THRUM_SPAWN_OPTS(...) (&(thrum_spawn_opts){ .size = sizeof(thrum_spawn_opts), __VA_ARGS__ })
 THRUM_API THRUM_MUST_CHECK int thrum_spawn_with(thrum_scope *s, thrum_task *t, thrum_fx fx, const thrum_spawn_opts *o);
 
