@@ -20,6 +20,26 @@ static int yield_once(void *unused)
 	return thrum_yield();
 }
 
+/* The child starts when its spawner yields, on a fiber of its own, and yields to it; so the join has to wait for it. */
+static int joined_children(void *unused)
+{
+	thrum_scope s;
+	thrum_task t;
+	int r = thrum_scope_open(&s);
+
+	(void)unused;
+	for (int i = 0; i < N && r == 0; i++) {
+		r = thrum_spawn(&s, &t, (thrum_fx){ yield_once, NULL });
+		if (r == 0)
+			r = thrum_yield();
+		if (r == 0)
+			r = thrum_join(&t);
+	}
+	(void)thrum_scope_close(&s);
+	return r;
+}
+
+/* The same with a scope and a block from the heap for each. */
 static int blocking_children(void *unused)
 {
 	int r = 0;
@@ -83,6 +103,7 @@ static int rendezvous(void *unused)
 }
 
 static void run_yields(void) { run_or_die(1, (thrum_fx){ yields, NULL }); }
+static void run_joined(void) { run_or_die(1, (thrum_fx){ joined_children, NULL }); }
 static void run_children(void) { run_or_die(1, (thrum_fx){ blocking_children, NULL }); }
 static void run_sleeps(void) { run_or_die(1, (thrum_fx){ cancelled_sleeps, NULL }); }
 static void run_rendezvous(void) { run_or_die(1, (thrum_fx){ rendezvous, NULL }); }
@@ -91,7 +112,8 @@ int main(void)
 {
 	struct row rows[] = {
 		{ "yield", "ns", run_yields, N, 0 },
-		{ "child that blocks", "ns", run_children, N, 0 },
+		{ "child that blocks, joined", "ns", run_joined, N, 0 },
+		{ "thrum_go() in a scope each", "ns", run_children, N, 0 },
 		{ "race under a timeout", "ns", run_sleeps, N, 0 },
 		{ "rendezvous of two fibers", "ns an item", run_rendezvous, N, 0 },
 	};

@@ -1,5 +1,5 @@
-/* core/atomic.h: the only user of stdatomic. The memory order is in the name of each call, so that a reader sees it and
- * a grep counts it; the list below is exactly what the project uses.
+/* core/atomic.h: the only user of stdatomic, but for the fast path in thrum/fork.h. The memory order is in the name of each
+ * call, so that a reader sees it and a grep counts it; the list below is exactly what the project uses.
  *
  * Two other builds swap the meaning and nothing else:
  *   TH_SIM      every access is a preemption point of the one-thread simulation (sched/sim.c)
@@ -65,6 +65,7 @@ typedef th_atomic(uint64_t) th_atomic_u64;
 
 #define th_add_rlx(p, v) (TH_POINT(), atomic_fetch_add_explicit((p), (v), memory_order_relaxed))
 #define th_add_seq(p, v) (TH_POINT(), atomic_fetch_add_explicit((p), (v), memory_order_seq_cst))
+#define th_or_seq(p, v) (TH_POINT(), atomic_fetch_or_explicit((p), (v), memory_order_seq_cst))
 #define th_sub_seq(p, v) (TH_POINT(), atomic_fetch_sub_explicit((p), (v), memory_order_seq_cst))
 
 #ifdef TH_TSAN

@@ -23,27 +23,46 @@ static int run_limited(struct th_fiber *f, thrum_fx fx, thrum_dur limit, bool *r
 	code = th_call_deep(fx);
 	echo = code == -ECANCELED && th_cancelled(f);
 	if (code < 0)
-		(void)thrum_scope_fail(&scope, code);
+		(void)thrum_scope_fail_at_(&scope, code, NULL, 0);
 	th_scope_close(f, th_scope_of(&scope), &out);
-	if (code >= 0)
-		return out.finalizer ? out.finalizer : code;
-	*ret_expired = echo && out.deadline;
-	return code;
+	if (code >= 0) {
+		code = out.finalizer ? out.finalizer : code;
+	} else if (echo && out.deadline) {
+		*ret_expired = true;
+		code = -ETIMEDOUT;
+	}
+	return th_scope_rule(f, th_scope_of(&scope), &out, code);
+}
+
+static int may_start(struct th_fiber *f, thrum_fx fx)
+{
+	if (!f)
+		return THRUM_ENOTFIBER;
+	if (!fx.run)
+		return -EINVAL;
+	return th_cancelled(f) ? -ECANCELED : 0;
+}
+
+static int limited(struct th_fiber *f, thrum_fx fx, thrum_dur limit, bool *ret_expired)
+{
+	if (limit.ns > 0)
+		return run_limited(f, fx, limit, ret_expired);
+	*ret_expired = true; /* T5: not started */
+	th_cause_set(f, -ETIMEDOUT, th_cause_leaf(f->home->causes, -ETIMEDOUT, NULL));
+	return -ETIMEDOUT;
 }
 
 int thrum_timeout_opt(thrum_fx fx, thrum_dur limit, bool *ret_timed_out)
 {
 	struct th_fiber *f = th_self();
-	bool expired = true;
-	int code;
+	bool expired;
+	int code = may_start(f, fx);
 
-	if (!f)
-		return THRUM_ENOTFIBER;
-	if (!fx.run)
-		return -EINVAL;
-	if (th_cancelled(f))
-		return -ECANCELED;
-	code = limit.ns <= 0 ? 0 : run_limited(f, fx, limit, &expired); /* T5: not started */
+	if (code < 0)
+		return code;
+	code = limited(f, fx, limit, &expired);
+	if (expired)
+		th_cause_clear(f);
 	if (ret_timed_out)
 		*ret_timed_out = expired;
 	return expired ? 0 : code;
@@ -51,10 +70,11 @@ int thrum_timeout_opt(thrum_fx fx, thrum_dur limit, bool *ret_timed_out)
 
 int thrum_timeout(thrum_fx fx, thrum_dur limit)
 {
-	bool expired = false;
-	int code = thrum_timeout_opt(fx, limit, &expired);
+	struct th_fiber *f = th_self();
+	bool expired;
+	int r = may_start(f, fx);
 
-	return expired ? -ETIMEDOUT : code;
+	return r < 0 ? r : limited(f, fx, limit, &expired);
 }
 
 /* --- sequence and fallback --- */
@@ -76,25 +96,47 @@ int thrum_then(thrum_fx first, thrum_fx next)
 	return th_call_deep(next);
 }
 
+/* What came first failed as `first` tells, and now `code` came; the two together fail with `primary`. */
+static void fail_after(struct th_fiber *f, struct th_cause *first, int code, int primary)
+{
+	struct th_cause *later = th_cause_take(f, code);
+
+	th_cause_set(f, primary, th_cause_join(f->home->causes, THRUM_CAUSE_THEN, first, later, primary));
+}
+
 int thrum_or_else(thrum_fx fx, thrum_fx fallback)
 {
+	struct th_fiber *f = th_self();
+	struct th_cause *original;
 	int code;
 
-	if (!th_self())
+	if (!f)
 		return THRUM_ENOTFIBER;
 	if (!fx.run || !fallback.run)
 		return -EINVAL;
 	code = th_call_deep(fx);
 	if (code >= 0 || code == -ECANCELED || code == THRUM_EDIED)
 		return code;
-	return th_call_deep(fallback);
+	original = th_cause_take(f, code);
+	code = th_call_deep(fallback);
+	if (code >= 0)
+		th_cause_free(f->home->causes, original);
+	else
+		fail_after(f, original, code, code);
+	return code;
 }
 
 /* --- resources --- */
 
-int thrum_bracket(thrum_fx acquire, thrum_fx use, thrum_fx release)
+static int acquire_with(struct th_fiber *f, thrum_fx acquire, bool shielded)
+{
+	return shielded ? th_call_shielded(f, acquire, 0) : th_call_deep(acquire);
+}
+
+static int bracket(thrum_fx acquire, thrum_fx use, thrum_fx release, bool shielded)
 {
 	struct th_fiber *f = th_self();
+	struct th_cause *used;
 	int code, released;
 
 	if (!f)
@@ -103,25 +145,42 @@ int thrum_bracket(thrum_fx acquire, thrum_fx use, thrum_fx release)
 		return -EINVAL;
 	if (th_cancelled(f))
 		return -ECANCELED;
-	code = th_run_shielded(f, acquire, 0);
+	code = acquire_with(f, acquire, shielded);
 	if (code < 0)
 		return code;
 	code = th_cancelled(f) ? -ECANCELED : th_call_deep(use);
+	used = code < 0 ? th_cause_take(f, code) : NULL;
 	released = th_run_shielded(f, release, code);
-	return code >= 0 && released < 0 ? released : code;
+	if (code >= 0 && released >= 0)
+		return code;
+	if (released < 0)
+		fail_after(f, used, released, code < 0 ? code : released);
+	else
+		th_cause_set(f, code, used);
+	return code < 0 ? code : released;
 }
 
-/* The node whose closing ends "the nearest scope": shields are no scopes. */
+int thrum_bracket(thrum_fx acquire, thrum_fx use, thrum_fx release)
+{
+	return bracket(acquire, use, release, true);
+}
+
+int thrum_bracket_interruptible(thrum_fx acquire, thrum_fx use, thrum_fx release)
+{
+	return bracket(acquire, use, release, false);
+}
+
+/* The node whose closing ends "the nearest scope": shields and what is restored below them are no scopes. */
 static struct th_node *nearest_scope(struct th_fiber *f)
 {
 	struct th_node *n = f->node;
 
-	while (n->kind == TH_NODE_SHIELD)
+	while (n->kind == TH_NODE_SHIELD || n->kind == TH_NODE_RESTORED)
 		n = n->parent;
 	return n;
 }
 
-int thrum_acquire_release(thrum_fx acquire, thrum_fx release)
+static int acquire_release(thrum_fx acquire, thrum_fx release, bool shielded)
 {
 	struct th_fiber *f = th_self();
 	struct th_deferred *d;
@@ -136,7 +195,7 @@ int thrum_acquire_release(thrum_fx acquire, thrum_fx release)
 	d = th_pool_take(f->home->records); /* before acquire: registering cannot fail (A9) */
 	if (!d)
 		return -ENOMEM;
-	code = th_run_shielded(f, acquire, 0);
+	code = acquire_with(f, acquire, shielded);
 	if (code < 0) {
 		th_pool_give(f->home->records, d);
 		return code;
@@ -145,6 +204,16 @@ int thrum_acquire_release(thrum_fx acquire, thrum_fx release)
 	d->pool = f->home->records;
 	th_node_defer(nearest_scope(f), d, NULL);
 	return th_cancelled(f) ? -ECANCELED : code;
+}
+
+int thrum_acquire_release(thrum_fx acquire, thrum_fx release)
+{
+	return acquire_release(acquire, release, true);
+}
+
+int thrum_acquire_release_interruptible(thrum_fx acquire, thrum_fx release)
+{
+	return acquire_release(acquire, release, false);
 }
 
 /* --- as values --- */

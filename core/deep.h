@@ -7,9 +7,25 @@
 
 static inline int th_call_deep(thrum_fx fx)
 {
+	int code = -ENOMEM;
+
 	if (!fx.run)
 		return -EINVAL;
-	return th_stack_low() ? th_call_fresh(fx) : fx.run(fx.arg);
+	if (!th_stack_low())
+		return fx.run(fx.arg);
+	(void)th_call_fresh(fx, &code);
+	return code;
+}
+
+/* For what has to run, come what may (finalizers, releases, drops): without memory for a fresh stack it runs on what is left
+ * of this one, which is kept for the likes of it. */
+static inline int th_call_always(thrum_fx fx)
+{
+	int code;
+
+	if (!fx.run)
+		return -EINVAL;
+	return th_stack_low() && th_call_fresh(fx, &code) ? code : fx.run(fx.arg);
 }
 
 #endif

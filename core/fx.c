@@ -74,6 +74,16 @@ const char *thrum_strerror(int code)
 		return "the stream ended early";
 	case THRUM_EDIED:
 		return "a defect, reported with thrum_die()";
+	case THRUM_EOPEN:
+		return "the circuit breaker is open: not tried";
+	case THRUM_ENONAME:
+		return "no such name or service";
+	case THRUM_ENOSERVICE:
+		return "a service is needed that nobody has provided";
+	case THRUM_EEXIT:
+		return "the process failed: its exit code is not 0";
+	case THRUM_ESIGNALED:
+		return "a signal ended the process";
 	default:
 		break;
 	}
@@ -95,5 +105,8 @@ void th_abort(const char *file, unsigned line, const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, args);
 	va_end(args);
 	fprintf(stderr, "thrum: %s (%s:%u)\n", text, file, line);
+#ifdef TH_SIM
+	th_sim_aborts(text);
+#endif
 	abort();
 }

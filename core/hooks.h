@@ -9,10 +9,17 @@
 /* The running fiber; NULL on a plain thread and on a worker's own stack. Never inlined: a fiber's thread-local addresses
  * must not be cached over a suspension. */
 struct th_fiber *th_self(void);
+/* The same, but its forks stay as they are (core/fork.c): for what asks for no identity and no node. */
+struct th_fiber *th_here(void);
+/* The running fiber looks up from its forks; false: cancelled. */
+bool th_look_up(struct th_fiber *f);
 
 /* Park the running fiber: switch to the worker's stack, and only there run action(fiber, arg), which publishes whatever
  * will wake it. Returns when th_wake() was called, on the same worker. */
 void th_suspend(void (*action)(struct th_fiber *f, void *arg), void *arg);
+
+/* Let the other ready fibers of this worker run before the running one, and its new children in their turn. */
+void th_yield(struct th_fiber *f);
 
 /* Make a parked fiber ready on its home worker. Any thread. Exactly once per park, by whoever won the right to. */
 void th_wake(struct th_fiber *f);
@@ -25,8 +32,9 @@ unsigned th_idle_worker(struct th_fiber *f);
 /* True if this fiber's worker has other fibers ready or children in its deque. */
 bool th_has_more(struct th_fiber *f);
 
-/* Run fx on a fresh stack, as the same identity, and wait. For nesting that has used the stack up. -ENOMEM. */
-int th_call_fresh(thrum_fx fx);
+/* Run fx on a fresh stack, as the same identity, and wait. For nesting that has used the stack up. False: there is no memory
+ * for one, nothing has run. */
+bool th_call_fresh(thrum_fx fx, int *ret_code);
 /* True when the running fiber's stack is nearly used up. */
 bool th_stack_low(void);
 

@@ -1,18 +1,21 @@
 /* core/node.c: the cancel tree. The protocol is in the header. */
 #include "node.h"
 #include "assert.h"
+#include "cause.h"
 #include "deep.h"
 #include "hooks.h"
 #include "pool.h"
+#include "watch.h"
 #include <string.h>
 
-void th_node_init(struct th_node *n, enum th_node_kind kind)
+void th_node_init(struct th_node *n, enum th_node_kind kind, struct th_home *home)
 {
-	memset(n, 0, sizeof *n);
+	memset(n, 0, offsetof(struct th_node, reason)); /* which says nothing before x_cancelled does */
 	th_lock_init(&n->lock);
 	n->kind = (uint8_t)kind;
 	th_init(&n->x_cancelled, 0);
 	th_init(&n->x_deadline_ns, INT64_MAX);
+	th_init(&n->x_home, home);
 }
 
 static void set_reason(struct th_node *n, const thrum_reason *why, bool own)
@@ -22,7 +25,7 @@ static void set_reason(struct th_node *n, const thrum_reason *why, bool own)
 	th_store_rel(&n->x_cancelled, 1); /* N1 */
 }
 
-void th_node_link_locked(struct th_node *n, struct th_node *parent)
+static void add_kid(struct th_node *parent, struct th_node *n)
 {
 	n->parent = parent;
 	n->prev = NULL;
@@ -30,8 +33,22 @@ void th_node_link_locked(struct th_node *n, struct th_node *parent)
 	if (n->next)
 		n->next->prev = n;
 	parent->kids = n;
+}
+
+void th_node_link_locked(struct th_node *n, struct th_node *parent)
+{
+	add_kid(parent, n);
 	if (th_node_cancelled(parent) && n->kind != TH_NODE_SHIELD)
 		set_reason(n, &parent->reason, false);
+}
+
+void th_node_link_late_locked(struct th_node *n, struct th_node *parent)
+{
+	th_lock(&n->lock);
+	add_kid(parent, n);
+	if (th_node_cancelled(parent) && !th_node_cancelled(n))
+		set_reason(n, &parent->reason, false);
+	th_unlock(&n->lock);
 }
 
 void th_node_link(struct th_node *n, struct th_node *parent)
@@ -58,13 +75,26 @@ void th_node_unlink(struct th_node *n)
 	th_unlock(&parent->lock);
 }
 
+/* The fiber that stands in `n` may run forks that look at their gate only. */
+static void shut_gate(struct th_node *n)
+{
+	struct th_home *h;
+
+	th_fence_seq(); /* N4 */
+	h = th_load_rlx(&n->x_home);
+	if (h)
+		th_lane_want(h->lane, TH_WANT_CANCEL);
+}
+
 /* Wake or warn the fiber parked in `n`. The caller holds n->lock, which keeps the waiter alive. */
 static void cancel_waiter(struct th_node *n)
 {
 	struct th_waiter *w = n->waiter;
 
-	if (!w)
+	if (!w) {
+		shut_gate(n);
 		return;
+	}
 	if (w->on_cancel) {
 		w->on_cancel(w);
 	} else if (th_waiter_claim(w, TH_WAIT_CANCELLED)) {
@@ -92,6 +122,7 @@ void th_node_cancel(struct th_node *top, const thrum_reason *why)
 {
 	struct th_node *at = top, *kid;
 
+	th_watch_add(top);
 	th_lock(&top->lock);
 	if (th_node_cancelled(top)) {
 		th_unlock(&top->lock);
@@ -191,47 +222,60 @@ bool thrum_undefer(thrum_deferred *public)
 	return mine;
 }
 
-int th_run_shielded(struct th_fiber *f, thrum_fx fx, int exit_code)
+static int run_shielded(struct th_fiber *f, thrum_fx fx, int exit_code, bool always)
 {
 	struct th_node shield, *outside = f->node;
 	int outer_exit = f->exit_code;
 	int code;
 
-	th_node_init(&shield, TH_NODE_SHIELD);
+	th_node_init(&shield, TH_NODE_SHIELD, f->home);
 	th_node_link(&shield, outside);
-	f->node = &shield;
+	th_node_enter(f, &shield);
 	f->exit_code = exit_code;
-	code = th_call_deep(fx);
+	code = always ? th_call_always(fx) : th_call_deep(fx);
 	TH_ASSERT(f->node == &shield);
-	f->node = outside;
+	th_node_enter(f, outside);
 	f->exit_code = outer_exit;
 	th_node_unlink(&shield);
 	return code;
 }
 
-int th_node_finalize(struct th_fiber *f, struct th_node *n, int exit_code)
+int th_run_shielded(struct th_fiber *f, thrum_fx fx, int exit_code) { return run_shielded(f, fx, exit_code, true); }
+
+int th_call_shielded(struct th_fiber *f, thrum_fx fx, int exit_code) { return run_shielded(f, fx, exit_code, false); }
+
+bool th_node_take_finalizer(struct th_node *n, thrum_fx *ret_fx)
+{
+	struct th_deferred *d;
+	struct th_pool *pool;
+
+	th_lock(&n->lock);
+	d = n->finalizers;
+	if (d)
+		take_out(n, d);
+	th_unlock(&n->lock);
+	if (!d)
+		return false;
+	*ret_fx = d->fx; /* from here on the storage is the user's again, or goes back to the pool */
+	pool = d->pool;
+	if (pool)
+		th_pool_give(pool, d);
+	return true;
+}
+
+int th_node_finalize(struct th_fiber *f, struct th_node *n, int exit_code, struct th_cause **ret_cause)
 {
 	int first = 0;
+	thrum_fx fx;
 
-	for (;;) {
-		struct th_deferred *d;
-		struct th_pool *pool;
-		thrum_fx fx;
-		int code;
-
-		th_lock(&n->lock);
-		d = n->finalizers;
-		if (d)
-			take_out(n, d);
-		th_unlock(&n->lock);
-		if (!d)
-			return first;
-		fx = d->fx; /* from here on the storage is the user's again, or goes back to the pool */
-		pool = d->pool;
-		if (pool)
-			th_pool_give(pool, d);
-		code = th_run_shielded(f, fx, exit_code);
-		if (code < 0 && first == 0)
+	*ret_cause = NULL;
+	while (th_node_take_finalizer(n, &fx)) {
+		int code = th_run_shielded(f, fx, exit_code);
+		if (code >= 0)
+			continue;
+		if (first == 0)
 			first = code;
+		*ret_cause = th_cause_add(f->home->causes, THRUM_CAUSE_THEN, *ret_cause, th_cause_take(f, code), first);
 	}
+	return first;
 }

@@ -10,11 +10,16 @@
  *   waiter, reason, finalizers   the node's own lock; `reason` is constant once x_cancelled is 1
  *   x_cancelled          written under the node's lock, at birth under the parent's; read by anyone
  *   x_deadline_ns        written by the fiber that owns the scope; read by fibers inside it
+ *   x_home               where the fiber runs that stands in the node, or below; of a child set when it starts
  *
  *   tag  where                          order    pairs  shape  because
  *   N1   mark: store x_cancelled        release  N2     MP     who sees the flag sees the reason
  *   N2   reason: load x_cancelled       acquire  N1     MP
  *   N3   th_cancelled: load             relaxed  –      –      a checkpoint may be late by one; the flag carries no data
+ *   N4   mark, then fence, load x_home  seq_cst  N5     SB     a fiber whose forks look at nothing but their gate: either
+ *                                                              its node's home is seen here and the gate is shut, or
+ *   N5   th_task_begin: store x_home,   seq_cst  N4     SB     it opens the gate after this, by a read-modify-write, and
+ *        later the gate's exchange                             then looks at x_cancelled (sched/lane.c)
  *
  * Locks nest from parent to child only. A walk holds the locks of the path from its top to where it stands: a node cannot
  * be unlinked (that takes its parent's lock) while the walk is in it, and one that is linked meanwhile either is seen by
@@ -22,13 +27,15 @@
 #ifndef TH_NODE_H
 #define TH_NODE_H
 #include "atomic.h"
+#include "gate.h"
 #include "lock.h"
 #include "waiter.h"
 #include <thrum/scope.h>
 
-enum th_node_kind { TH_NODE_ROOT, TH_NODE_SCOPE, TH_NODE_TASK, TH_NODE_SHIELD };
+enum th_node_kind { TH_NODE_ROOT, TH_NODE_SCOPE, TH_NODE_TASK, TH_NODE_SHIELD, TH_NODE_RESTORED };
 
 struct th_deferred;
+struct th_cause;
 
 struct th_node {
 	struct th_node *parent;
@@ -40,6 +47,7 @@ struct th_node {
 	struct th_waiter *waiter;       /* of the fiber that is parked here and may be woken by a cancel */
 	struct th_deferred *finalizers; /* last registered first */
 	th_atomic(int64_t) x_deadline_ns;
+	th_atomic(struct th_home *) x_home;
 	thrum_reason reason;
 };
 
@@ -51,10 +59,13 @@ struct th_deferred {
 	struct th_pool *pool;               /* where it came from, NULL for caller storage */
 };
 
-void th_node_init(struct th_node *n, enum th_node_kind kind);
+/* `home`: of the fiber that will stand in it; NULL where that is not known yet. */
+void th_node_init(struct th_node *n, enum th_node_kind kind, struct th_home *home);
 /* Put `n` below `parent`; it inherits a cancel unless it is a shield. th_node_link_locked: the caller holds its lock. */
 void th_node_link(struct th_node *n, struct th_node *parent);
 void th_node_link_locked(struct th_node *n, struct th_node *parent);
+/* The same for one that others may know, and cancel, already. */
+void th_node_link_late_locked(struct th_node *n, struct th_node *parent);
 void th_node_unlink(struct th_node *n);
 void th_node_unlink_locked(struct th_node *n);
 
@@ -71,10 +82,22 @@ static inline bool th_node_cancelled(struct th_node *n)
 	return th_load_rlx(&n->x_cancelled) != 0; /* N3 */
 }
 
-/* The checkpoint. */
+/* The checkpoint. A canceller marks the node before it shuts the gate: who was told between the two must not be told otherwise by
+ * the next checkpoint, which may look at no more than the gate. */
 static inline bool th_cancelled(struct th_fiber *f)
 {
-	return th_node_cancelled(f->node);
+	if (!th_node_cancelled(f->node))
+		return false;
+	th_gate_shut(f->home);
+	return true;
+}
+
+/* The fiber stands in `n` from now on. Whoever cancels `n` later shuts the gate of its home. */
+static inline void th_node_enter(struct th_fiber *f, struct th_node *n)
+{
+	f->node = n;
+	if (th_node_cancelled(n))
+		th_gate_shut(f->home);
 }
 
 /* Is `n` the node `inner` stands in, or one around it? */
@@ -82,9 +105,14 @@ bool th_node_encloses(const struct th_node *n, const struct th_node *inner);
 
 /* Register a finalizer. False: the node is closing, `d` is untouched. `closing` is read under the node's lock. */
 bool th_node_defer(struct th_node *n, struct th_deferred *d, const bool *closing);
-/* Run the finalizers of `n`, whose owner is the running fiber; first failing code, or 0. */
-int th_node_finalize(struct th_fiber *f, struct th_node *n, int exit_code);
-/* Run one effect shielded; exit_code is what thrum_exit_code() tells it. */
+/* Take the finalizer of `n` that was registered last; its storage is the user's again. False: there is none. */
+bool th_node_take_finalizer(struct th_node *n, thrum_fx *ret_fx);
+/* Run the finalizers of `n`, whose owner is the running fiber; first failing code, or 0. *ret_cause: all that failed, in
+ * the order in which they ran (S3). */
+int th_node_finalize(struct th_fiber *f, struct th_node *n, int exit_code, struct th_cause **ret_cause);
+/* Run one effect shielded; exit_code is what thrum_exit_code() tells it. th_run_shielded: whatever memory there is; for what
+ * must not be left out. th_call_shielded: for an effect of the user's that may nest without end; -ENOMEM without a stack. */
 int th_run_shielded(struct th_fiber *f, thrum_fx fx, int exit_code);
+int th_call_shielded(struct th_fiber *f, thrum_fx fx, int exit_code);
 
 #endif

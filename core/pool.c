@@ -63,6 +63,18 @@ static void grow(struct th_pool *p)
 	}
 }
 
+bool th_pool_reserve(struct th_pool *p)
+{
+	bool any;
+
+	th_lock(&p->lock);
+	if (!p->free)
+		grow(p);
+	any = p->free != NULL;
+	th_unlock(&p->lock);
+	return any;
+}
+
 void *th_pool_take(struct th_pool *p)
 {
 	struct block *b;

@@ -1,22 +1,46 @@
 /* core/task.c: the life of a child, from admission to its end. The protocol is in scope.h. */
 #include "scope.h"
 #include "assert.h"
+#include "cycle.h"
 #include "deep.h"
 #include "hooks.h"
+#include "light.h"
+#include "locals.h"
+#include "meter.h"
 #include "pool.h"
 #include "tsan.h"
 #include <errno.h>
 #include <string.h>
 #include <thrum/rt.h>
 
+/* All behind the node. Compilers clear 64 bytes by a few wide stores, but more of them by an instruction that takes longer
+ * to begin than all of these. */
+static void clear(struct th_task *t)
+{
+	enum { BYTES = sizeof *t - offsetof(struct th_task, fx), PIECE = 64 };
+	char *at = (char *)&t->fx;
+
+	_Static_assert(BYTES > 2 * PIECE && BYTES <= 3 * PIECE, "three pieces");
+	memset(at, 0, PIECE);
+	memset(at + PIECE, 0, PIECE);
+	memset(at + 2 * PIECE, 0, BYTES - 2 * PIECE);
+}
+
 void th_task_init(struct th_task *t, thrum_fx fx)
 {
-	memset(t, 0, sizeof *t);
-	th_node_init(&t->node, TH_NODE_TASK);
+	clear(t);
+	th_node_init(&t->node, TH_NODE_TASK, NULL);
 	t->fx = fx;
 }
 
-int th_scope_admit(struct th_scope *s, struct th_task *t)
+static size_t next_number(struct th_scope *s, struct th_task *t, struct th_home *h)
+{
+	if (t->spawner != s->owner)
+		th_light_share(s, h);
+	return th_light_number(s);
+}
+
+int th_scope_admit(struct th_scope *s, struct th_task *t, struct th_home *h)
 {
 	int r = 0;
 
@@ -28,8 +52,9 @@ int th_scope_admit(struct th_scope *s, struct th_task *t)
 		r = -ECANCELED;
 	} else {
 		t->scope = s;
-		t->index = s->spawned++;
+		t->index = next_number(s, t, h);
 		s->pending++;
+		s->daemons += t->daemon;
 		th_node_link_locked(&t->node, &s->node);
 	}
 	th_unlock(&s->node.lock);
@@ -38,15 +63,26 @@ int th_scope_admit(struct th_scope *s, struct th_task *t)
 
 /* The body, or a finalizer, of a child failed: its siblings learn it now, before the child has been wound up (Z4).
  * An interrupt never hides a failure that comes later (G1: primary = first that is not an interrupt). */
-static void fail_scope(struct th_scope *s, struct th_task *t, int code)
+static void fail_scope(struct th_pool *causes, struct th_task *t, int code, struct th_cause *c)
 {
-	thrum_reason why = { .kind = THRUM_CANCEL_SIBLING, .code = code, .index = t->index };
+	struct th_scope *s = t->scope;
+	thrum_reason why = { .kind = THRUM_CANCEL_SIBLING, .code = code, .index = t->index, .by = t, .name = t->name };
 
 	th_lock(&s->node.lock);
 	if (s->code == 0 || (s->code == -ECANCELED && code != -ECANCELED))
 		s->code = code;
+	s->cause = th_cause_add(causes, THRUM_CAUSE_BOTH, s->cause, c, s->code);
 	th_unlock(&s->node.lock);
 	th_node_cancel(&s->node, &why);
+}
+
+/* The child failed, as `c` tells (NULL: no memory for it). The tree is the scope's from here on, an isolated child's
+ * stays with the caller. */
+static void fail(struct th_pool *causes, struct th_task *t, int code, struct th_cause *c)
+{
+	th_cause_from_child(c, t->index, t->name);
+	if (!t->isolated)
+		fail_scope(causes, t, code, c);
 }
 
 /* -ECANCELED of a cancelled child is the echo of that cancel, no failure. */
@@ -77,30 +113,69 @@ static void wake_all(struct th_fiber *f)
 	}
 }
 
-static void finish(struct th_task *t, int code)
+void th_task_wake_joiners(struct th_task *t)
+{
+	struct th_fiber *joiners;
+
+	th_lock(&t->scope->node.lock);
+	joiners = claim_joiners(t);
+	th_unlock(&t->scope->node.lock);
+	wake_all(joiners);
+}
+
+/* Nobody but a joiner hears of the failure of a handle. Under the scope's lock. */
+static void keep_handle(struct th_scope *s, struct th_task *t, int code)
+{
+	if (s->unseen++ == 0) {
+		s->first_unseen.code = code;
+		s->first_unseen.index = t->index;
+		s->first_unseen.name = t->name;
+	}
+	if (t->pool)
+		return; /* nobody can join it */
+	t->unseen = true;
+	t->node.prev = NULL;
+	t->node.next = s->failed;
+	if (s->failed)
+		s->failed->prev = &t->node;
+	s->failed = &t->node;
+}
+
+static void finish(struct th_pool *causes, struct th_task *t, int code)
 {
 	struct th_scope *s = t->scope;
 	struct th_fiber *joiners, *closer = NULL;
 	struct th_pool *pool = t->pool;
 	th_atomic_u32 *done_word = t->done_word;
 	bool echo = is_echo(t, code);
+	struct th_cause *nobodys = NULL;
 
+	if (pool || done_word) {
+		nobodys = t->cause;
+		t->cause = NULL;
+	}
+	th_locals_drop(t->locals); /* its body and finalizers have ended; after the unlock `t` may be gone */
 	th_lock(&s->node.lock);
 	th_node_unlink_locked(&t->node);
+	if (code < 0 && !echo && t->isolated && !t->item && !done_word)
+		keep_handle(s, t, code);
 	/* One that was cancelled by itself ended as somebody wished; a runner is no child of the user's. */
 	s->interrupted |= echo && !t->node.own && !t->runner;
+	TH_ASSERT(s->pending > 0);
+	s->pending--;
+	s->daemons -= t->daemon;
 	joiners = claim_joiners(t);
 	t->code = code;
-	t->done = true;
+	th_store_rel(&t->x_done, true);
 	if (done_word)
 		th_store_rel(done_word, 1); /* a waiting thread may free the task from here on */
-	TH_ASSERT(s->pending > 0);
-	if (--s->pending == 0) {
+	if (th_scope_awaits_nobody(s)) {
 		closer = s->closer;
 		s->closer = NULL;
 	}
 	th_unlock(&s->node.lock);
 
+	th_cause_free(causes, nobodys);
 	if (done_word)
 		th_word_wake(done_word, INT32_MAX);
 	if (pool)
@@ -110,58 +185,137 @@ static void finish(struct th_task *t, int code)
 		th_wake(closer);
 }
 
+/* The child's finalizers failed after its body: that belongs to what is known of the child already. */
+static void fail_later(struct th_pool *causes, struct th_task *t, struct th_cause *c, struct th_cause *later)
+{
+	if (!c) {
+		th_cause_free(causes, later);
+		return;
+	}
+	th_lock(&t->scope->node.lock); /* in whose tree `c` lies */
+	th_cause_extend(causes, c, later);
+	th_unlock(&t->scope->node.lock);
+}
+
+/* Run the child's finalizers; its code. *ret_cause: why, if it failed. */
+static int wind_up(struct th_fiber *f, struct th_task *t, int code, struct th_cause **ret_cause)
+{
+	struct th_pool *causes = f->home->causes;
+	struct th_cause *c = NULL, *later;
+	bool failed = code < 0 && !is_echo(t, code);
+	int final;
+
+	if (failed) {
+		c = th_cause_take(f, code);
+		fail(causes, t, code, c);
+	}
+	final = th_node_finalize(f, &t->node, code, &later);
+	if (later && failed) {
+		fail_later(causes, t, c, later);
+	} else if (final < 0 && !failed) { /* also of a cancelled child: it really failed, in its cleanup (Z8) */
+		code = final;
+		c = later;
+		fail(causes, t, code, c);
+	}
+	*ret_cause = c;
+	return code;
+}
+
+/* Instead of its body. */
+static void drop(struct th_fiber *f, const struct th_task *t, int code)
+{
+	if (t->drop.run)
+		(void)th_run_shielded(f, t->drop, code);
+}
+
 static int run_body(struct th_fiber *f, struct th_task *t)
 {
 	if (!th_cancelled(f))
 		return th_call_deep(t->fx);
-	if (t->drop.run)
-		(void)th_run_shielded(f, t->drop, -ECANCELED);
+	drop(f, t, -ECANCELED);
 	return -ECANCELED;
+}
+
+void th_task_begin(struct th_fiber *f, struct th_task *t, struct th_caller *ret_outside)
+{
+	*ret_outside = (struct th_caller){ f->node, f->task, f->exit_code, { 0, 0 } };
+	th_meter_begin(f, t, &ret_outside->path);
+	th_store_rlx(&t->node.x_home, f->home); /* N5 */
+	th_gate_shut(f->home);
+	f->node = &t->node;
+	f->task = t;
+	f->exit_code = 0;
+}
+
+void th_task_end(struct th_fiber *f, struct th_task *t, const struct th_caller *outside, int code)
+{
+	struct th_cause *cause;
+
+	if (f->node != &t->node)
+		th_abort(__FILE__, __LINE__, "child %zu%s%s of scope %p returned with a scope still open: %p (S11)", t->index,
+			 t->name ? " " : "", t->name ? t->name : "", (void *)t->scope, (void *)f->node);
+	code = wind_up(f, t, code, &cause);
+	if (t->failed)
+		th_cause_clear(f);
+	t->cause = t->isolated ? cause : NULL;
+	if (t->pool || t->done_word) /* nobody can ask for it, and it goes while there is somebody whose it was */
+		th_cause_clear(f);
+	if (t->mutexes > 0)
+		th_abort(__FILE__, __LINE__, "child %zu%s%s of scope %p ended while it held a mutex (Q10)", t->index,
+			 t->name ? " " : "", t->name ? t->name : "", (void *)t->scope);
+	th_meter_end(f, t, &outside->path);
+	f->task = outside->task;
+	f->exit_code = outside->exit_code;
+	f->node = outside->node;
+	if (f->node)
+		th_node_enter(f, f->node);
+	th_cycle_return(outside->task);
+	finish(f->home->causes, t, code);
 }
 
 void th_task_run(struct th_fiber *f, struct th_task *t)
 {
-	struct th_node *outside = f->node;
-	struct th_task *caller = f->task;
-	int outer_exit = f->exit_code;
-	int code, final;
+	struct th_edge edge = { .to = t, .until_end = true };
+	struct th_caller outside;
 
 	th_tsan_acquire(t);
-	f->node = &t->node;
-	f->task = t;
-	f->exit_code = 0;
-	code = run_body(f, t);
-	if (f->node != &t->node)
-		th_abort(__FILE__, __LINE__, "child %zu%s%s of scope %p returned with a scope still open: %p (S11)", t->index,
-			 t->name ? " " : "", t->name ? t->name : "", (void *)t->scope, (void *)f->node);
-	if (code < 0 && !t->isolated && !is_echo(t, code))
-		fail_scope(t->scope, t, code);
-	final = th_node_finalize(f, &t->node, code);
-	if (code >= 0 && final < 0) {
-		code = final;
-		if (!t->isolated)
-			fail_scope(t->scope, t, code);
-	}
-	f->node = outside;
-	f->task = caller;
-	f->exit_code = outer_exit;
-	finish(t, code);
+	th_cycle_call(f->task, &edge);
+	th_task_begin(f, t, &outside);
+	th_task_end(f, t, &outside, run_body(f, t));
 }
 
-void th_task_refuse(struct th_task *t, int code)
+void th_task_drop(struct th_fiber *f, struct th_task *t, int code)
 {
-	if (!t->isolated)
-		fail_scope(t->scope, t, code);
-	finish(t, code);
+	struct th_caller outside;
+
+	th_tsan_acquire(t);
+	th_task_begin(f, t, &outside);
+	drop(f, t, code);
+	if (t->refused.run)
+		(void)t->refused.run(t->refused.arg);
+	th_task_end(f, t, &outside, code);
+}
+
+void th_task_refuse(struct th_home *h, struct th_task *t, int code)
+{
+	struct th_cause *c = th_cause_leaf(h->causes, code, NULL);
+
+	fail(h->causes, t, code, c);
+	t->cause = t->isolated ? c : NULL;
+	if (t->refused.run)
+		(void)t->refused.run(t->refused.arg);
+	finish(h->causes, t, code);
 }
 
 int th_child_call(struct th_fiber *f, struct th_scope *s, struct th_task *t, size_t index)
 {
-	int r = th_scope_admit(s, t);
+	int r = th_scope_admit(s, t, f->home);
 
 	if (r < 0)
 		return r;
 	t->index = index;
+	th_meter_called(s, t, index);
+	t->locals = th_locals_share(f->task->locals); /* K9 */
 	th_task_run(f, t); /* its storage is ours and nobody else joins it, so the code is still there */
 	return t->code;
 }
@@ -173,17 +327,14 @@ int th_spawn(struct th_fiber *f, struct th_scope *s, struct th_task *t, unsigned
 	int r;
 
 	t->spawner = f->task;
-	r = th_scope_admit(s, t);
+	r = th_scope_admit(s, t, f->home);
 	if (r < 0)
 		return r;
+	th_meter_spawn(f, t);
+	t->locals = th_locals_share(f->task->locals); /* K9; nobody can start or end it yet */
 	th_bump(&f->home->x_spawns);
 	th_push(f, t, worker);
 	return 0;
-}
-
-int thrum_spawn(thrum_scope *s, thrum_task *t, thrum_fx fx)
-{
-	return thrum_spawn_with(s, t, fx, NULL);
 }
 
 int thrum_go(thrum_scope *s, thrum_fx fx)
@@ -209,8 +360,8 @@ int thrum_spawn_with(thrum_scope *s, thrum_task *public, thrum_fx fx, const thru
 		return THRUM_ENOTFIBER;
 	if (!fx.run || (o && o->size != sizeof *o) || (o && o->worker > thrum_workers()))
 		return -EINVAL;
-	if (o && (o->daemon || o->stack_bytes))
-		return -ENOTSUP;
+	if (o && !th_is_stack_size(o->stack_bytes))
+		return -EINVAL;
 	if (!t) {
 		pool = f->home->records;
 		t = th_pool_take(pool);
@@ -222,6 +373,8 @@ int thrum_spawn_with(thrum_scope *s, thrum_task *public, thrum_fx fx, const thru
 	if (o) {
 		t->name = o->name;
 		t->isolated = o->isolated;
+		t->daemon = o->daemon;
+		t->stack_bytes = (uint32_t)o->stack_bytes;
 		t->drop = o->drop;
 	}
 	r = th_spawn(f, th_scope_of(s), t, o ? o->worker : 0);
@@ -246,7 +399,7 @@ bool th_task_done(struct th_task *t, int *ret_code)
 	bool done;
 
 	th_lock(&t->scope->node.lock);
-	done = t->done;
+	done = th_load_acq(&t->x_done);
 	if (done)
 		*ret_code = t->code;
 	th_unlock(&t->scope->node.lock);
@@ -266,7 +419,9 @@ static void park_joiner(struct th_fiber *f, void *arg)
 		return;
 	}
 	th_lock(&s->node.lock);
-	if (j->task->done)
+	if (j->cancellable) /* neither the opener nor, since that is who spawns light children, the spawner of one */
+		th_light_share(s, f->home);
+	if (th_load_acq(&j->task->x_done)) /* A7 */
 		wake = th_waiter_claim(&j->waiter, TH_WAIT_DONE);
 	else
 		th_waitq_push(&j->task->joiners, &j->waiter);
@@ -275,33 +430,72 @@ static void park_joiner(struct th_fiber *f, void *arg)
 		th_wake(f);
 }
 
-static void wait_for(struct th_fiber *f, struct th_task *t, bool cancellable)
+/* 0: look again; -EDEADLK. */
+static int wait_for(struct th_fiber *f, struct th_task *t, bool cancellable)
 {
 	struct join j = { .task = t, .cancellable = cancellable };
+	struct th_edge edge = { .to = t, .waiter = &j.waiter, .until_end = true };
 
 	th_waiter_init(&j.waiter, f);
+	if (th_cycle_enter(f, &edge) < 0)
+		return -EDEADLK;
 	th_suspend(park_joiner, &j);
+	th_cycle_leave(f);
 	if (!cancellable)
-		return;
+		return 0;
 	th_node_disarm(f, &j.waiter);
 	if (th_waiter_cancelled(&j.waiter)) {
 		th_lock(&t->scope->node.lock);
 		th_waitq_remove(&t->joiners, &j.waiter);
 		th_unlock(&t->scope->node.lock);
 	}
+	return 0;
 }
 
-int thrum_join(thrum_task *public)
+/* The spawner cannot be sent away: the child that is still to run may lie in its frame. */
+static int deadlocked(struct th_fiber *f, struct th_task *t)
+{
+	if (t->spawner == f->task && t->scope->owner != f->task)
+		th_abort(__FILE__, __LINE__, "the spawner of child %zu%s%s waits for it in a circle (K6)", t->index,
+			 t->name ? " " : "", t->name ? t->name : "");
+	return -EDEADLK;
+}
+
+/* The failure of an isolated child has reached somebody (K7): it is this fiber's last cause now. */
+static int observe(struct th_fiber *f, struct th_task *t, int code)
+{
+	struct th_scope *s = t->scope;
+	struct th_cause *c;
+
+	if (code >= 0 || !t->isolated)
+		return code;
+	th_lock(&s->node.lock);
+	c = t->cause;
+	t->cause = NULL;
+	if (t->unseen) {
+		t->unseen = false;
+		s->unseen--;
+		*(t->node.prev ? &t->node.prev->next : &s->failed) = t->node.next;
+		if (t->node.next)
+			t->node.next->prev = t->node.prev;
+	}
+	th_unlock(&s->node.lock);
+	th_cause_set(f, code, c);
+	return code;
+}
+
+int th_join(struct th_task *t)
 {
 	struct th_fiber *f = th_self();
-	struct th_task *t = th_task_of(public);
 	bool mine;
 	int code;
 
 	if (!f)
 		return THRUM_ENOTFIBER;
-	if (th_task_done(t, &code))
-		return code;
+	if (th_task_done(t, &code)) {
+		th_meter_join(f, &t->path);
+		return observe(f, t, code);
+	}
 	/* Who opened the scope lives outside its children; for anybody else it takes a walk as long as the nesting is deep. */
 	if (t->scope->owner != f->task && th_node_encloses(&t->node, f->node))
 		return -EDEADLK;
@@ -313,14 +507,21 @@ int thrum_join(thrum_task *public)
 			continue;
 		if (!mine && th_cancelled(f))
 			return -ECANCELED;
-		wait_for(f, t, !mine);
+		if (wait_for(f, t, !mine) < 0)
+			return deadlocked(f, t);
 	}
-	return code;
+	th_meter_join(f, &t->path);
+	return observe(f, t, code);
 }
 
-void thrum_task_cancel(thrum_task *t)
+void (thrum_task_cancel)(thrum_task *t)
 {
-	thrum_reason why = { .kind = THRUM_CANCEL_EXPLICIT };
+	thrum_task_cancel_at_(t, NULL, 0);
+}
+
+void thrum_task_cancel_at_(thrum_task *t, const char *file, unsigned line)
+{
+	thrum_reason why = th_reason(THRUM_CANCEL_EXPLICIT, 0, file, line);
 
 	th_node_cancel(&th_task_of(t)->node, &why);
 }

@@ -15,6 +15,7 @@ struct th_timer {
 	struct th_timer *next;   /* next sibling */
 	struct th_timer *prev;   /* previous sibling, or the parent for a first child; NULL at the root */
 	void (*fire)(struct th_timer *);
+	struct th_clock *clock;  /* whose set it was put into: core/clock.c; NULL: never */
 	bool armed;
 };
 

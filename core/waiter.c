@@ -28,9 +28,11 @@ struct th_waiter *th_waitq_claim(struct th_waitq *q)
 
 	while ((w = q->head) != NULL) {
 		th_waitq_remove(q, w);
-		if (th_waiter_claim(w, TH_WAIT_DONE))
+		if (th_waiter_claim(w, TH_WAIT_DONE)) {
+			w->chosen = true;
 			return w;
-		/* A cancel was first. Its fiber will find itself no longer queued. */
+		}
+		/* A cancel was first, or another case of its select. Its fiber will find itself no longer queued. */
 	}
 	return NULL;
 }

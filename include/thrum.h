@@ -5,8 +5,25 @@
 #include <thrum/fx.h>
 #include <thrum/rt.h>
 #include <thrum/scope.h>
+#include <thrum/cause.h>
 #include <thrum/combine.h>
+#include <thrum/retry.h>
+#include <thrum/supervise.h>
+#include <thrum/context.h>
 #include <thrum/clock.h>
+#include <thrum/random.h>
 #include <thrum/sync.h>
+#include <thrum/hub.h>
+#include <thrum/pool.h>
+#include <thrum/pipe.h>
 #include <thrum/io.h>
+#include <thrum/net.h>
+#include <thrum/file.h>
+#include <thrum/process.h>
+#include <thrum/signal.h>
+#include <thrum/stream.h>
+#include <thrum/listen.h>
+#include <thrum/loop.h>
+#include <thrum/meter.h>
+#include <thrum/watch.h>
 #endif

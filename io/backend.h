@@ -1,20 +1,30 @@
-/* io/backend.h: the seam between the runtime and a kernel. Three implementations are planned: io/uring.c, the simulated
- * kernel of io/sim.c, and epoll.
+/* io/backend.h: the seam between the runtime and a kernel. Three implementations: io/uring.c, io/epoll.c, and the simulated
+ * kernel of io/sim.c.
  *
  * One th_io per worker, used by that worker only, wake() excepted. An operation that was submitted ends exactly once, by
  * th_op_complete() called from poll() or wait(), never from submit() or cancel(). */
 #ifndef TH_BACKEND_H
 #define TH_BACKEND_H
+#include "../core/atomic.h"
 #include "op.h"
 #include <stddef.h>
 #include <stdint.h>
 
+struct th_lent_ring_ops;
 struct th_io; /* defined by each backend for itself */
+
+/* What a runtime asks of its backend; only rings have any of it. */
+struct th_io_opts {
+	unsigned ring_entries;       /* of the submission queue; 0: the default */
+	bool restrict_ring;          /* to the operations that it needs */
+	struct th_io *share;         /* the instance of worker 0, or NULL */
+	th_atomic_u64 *x_overflows;  /* counted up each time completions find no room in the ring */
+};
 
 struct th_backend {
 	const char *name;
-	/* `share` is the instance of worker 0 or NULL. Calls happen on the worker's own thread. 0 or -errno. */
-	int (*open)(struct th_io **ret_io, struct th_io *share);
+	/* Calls happen on the worker's own thread. 0 or -errno. */
+	int (*open)(struct th_io **ret_io, const struct th_io_opts *opts);
 	void (*close)(struct th_io *io);
 	/* Start an operation. Cannot fail: what the kernel refuses ends with its code at the next poll. */
 	void (*submit)(struct th_io *io, struct th_op *op);
@@ -31,12 +41,26 @@ struct th_backend {
 	/* End the current or the next wait(). Any thread, any signal handler. */
 	void (*wake)(struct th_io *io);
 	int64_t (*now)(struct th_io *io); /* io may be NULL on a plain thread */
+	/* A ring of buffers in the kernel; NULL: it has none (io/lent.h). */
+	const struct th_lent_ring_ops *lent_ring;
+	/* Without memory for all workers th_probe() knows another backend. */
+	bool dispensable;
+	/* Carry out an operation that ended with TH_OP_BLOCKS, on a thread of the blocking pool. NULL: none ever does. */
+	int (*block)(struct th_op *op);
 };
 
 extern const struct th_backend th_uring;
+extern const struct th_backend th_epoll;
 
-/* Choose a backend (THRUM_BACKEND_*), trying it out. `why` receives a text like "io_uring, 6.18, SINGLE_ISSUER|...".
- * 0 or -errno with the reason in `why`. */
-int th_probe(unsigned wanted, const struct th_backend **ret_backend, char *why, size_t why_size);
+/* What a runtime wants, and what it has met. */
+struct th_wish {
+	unsigned backend;  /* THRUM_BACKEND_* */
+	bool restrict_ring;
+	int ring_error;    /* what making the workers' rings ended with, after one had been chosen; 0: not tried yet */
+};
+
+/* Choose a backend, trying it out. `why` receives its name and the reasons, like "io_uring (kernel 6.18,
+ * SINGLE_ISSUER|...)". 0 or -errno with the reason in `why`. */
+int th_probe(const struct th_wish *wish, const struct th_backend **ret_backend, char *why, size_t why_size);
 
 #endif

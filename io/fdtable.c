@@ -8,13 +8,22 @@
 #include <sys/resource.h>
 
 #define CLOSING ((uint32_t)TH_FD_CLOSING)
+#define ENDING ((uint32_t)TH_FD_ENDING)
+#define WAITED ((uint32_t)TH_FD_WAITED)
+#define USERS (WAITED - 1)
 
-struct th_fd_closer {
+struct th_fd_wait {
 	struct th_fdtable *fds;
 	int fd;
 	struct th_fiber *fiber;
-	struct th_fd_closer *next;
+	struct th_fd_wait *next;
 };
+
+/* The words, then the hints. */
+static size_t map_bytes(const struct th_fdtable *fds)
+{
+	return (sizeof(th_atomic_u32) + sizeof(th_atomic(uint8_t))) << fds->bits;
+}
 
 int th_fdtable_open(struct th_fdtable **ret_fds)
 {
@@ -30,13 +39,14 @@ int th_fdtable_open(struct th_fdtable **ret_fds)
 	fds->bits = TH_FD_BITS_MIN;
 	while ((rlim_t)1 << fds->bits < count)
 		fds->bits++;
-	words = mmap(NULL, sizeof(th_atomic_u32) << fds->bits, PROT_READ | PROT_WRITE,
+	words = mmap(NULL, map_bytes(fds), PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (words == MAP_FAILED) {
 		free(fds);
 		return -ENOMEM;
 	}
 	fds->x_words = words;
+	fds->x_hints = (th_atomic(uint8_t) *)(fds->x_words + ((size_t)1 << fds->bits));
 	th_lock_init(&fds->lock);
 	*ret_fds = fds;
 	return 0;
@@ -46,36 +56,80 @@ void th_fdtable_close(struct th_fdtable *fds)
 {
 	if (!fds)
 		return;
-	TH_ASSERT(!fds->closers);
-	munmap(fds->x_words, sizeof(th_atomic_u32) << fds->bits);
+	TH_ASSERT(!fds->closers && !fds->late);
+	munmap(fds->x_words, map_bytes(fds));
 	free(fds);
+}
+
+/* --- users --- */
+
+static void push(struct th_fd_wait **list, struct th_fd_wait *w)
+{
+	w->next = *list;
+	*list = w;
+}
+
+/* One of those that wait for `fd`; NULL. Under the lock. */
+static struct th_fiber *pop(struct th_fd_wait **list, int fd)
+{
+	for (struct th_fd_wait *w; (w = *list) != NULL; list = &w->next) {
+		if (w->fd == fd) {
+			*list = w->next;
+			return w->fiber;
+		}
+	}
+	return NULL;
+}
+
+/* On the worker's stack. */
+static void late_action(struct th_fiber *f, void *arg)
+{
+	struct th_fd_wait *w = arg;
+	struct th_fdtable *fds = w->fds;
+	th_atomic_u32 *word = th_fd_word(fds, w->fd);
+	uint32_t seen;
+
+	w->fiber = f;
+	th_lock(&fds->lock);
+	seen = th_load_rlx(word);
+	while ((seen & ENDING) && !th_cas_seq(word, &seen, seen | WAITED)) /* F6 */
+		continue;
+	if (seen & ENDING)
+		push(&fds->late, w);
+	th_unlock(&fds->lock);
+	if (!(seen & ENDING))
+		th_wake(f);
+}
+
+static void wait_for_the_end(struct th_fdtable *fds, int fd)
+{
+	struct th_fd_wait w = { .fds = fds, .fd = fd };
+
+	th_suspend(late_action, &w);
 }
 
 bool th_fd_enter(struct th_fdtable *fds, int fd)
 {
 	th_atomic_u32 *word = th_fd_word(fds, fd);
+	uint32_t seen;
 
 	if (!word)
 		return true;
-	if (!(th_add_seq(word, 1) & CLOSING)) /* F3 */
-		return true;
-	th_fd_leave(fds, fd);
-	return false;
+	while ((seen = th_add_seq(word, 1)) & CLOSING) { /* F3 */
+		th_fd_leave(fds, fd);
+		if (!(seen & ENDING))
+			return false;
+		wait_for_the_end(fds, fd);
+	}
+	return true;
 }
 
 static void wake_closer(struct th_fdtable *fds, int fd)
 {
-	struct th_fd_closer **at, *closer;
-	struct th_fiber *f = NULL;
+	struct th_fiber *f;
 
 	th_lock(&fds->lock);
-	for (at = &fds->closers; (closer = *at) != NULL; at = &closer->next) {
-		if (closer->fd == fd) {
-			*at = closer->next;
-			f = closer->fiber;
-			break;
-		}
-	}
+	f = pop(&fds->closers, fd);
 	th_unlock(&fds->lock);
 	if (f)
 		th_wake(f);
@@ -89,10 +143,12 @@ void th_fd_leave(struct th_fdtable *fds, int fd)
 	if (!word)
 		return;
 	before = th_sub_seq(word, 1); /* F3 */
-	TH_DASSERT((before & ~CLOSING) > 0);
-	if (before == (CLOSING | 1))
+	TH_DASSERT((before & USERS) > 0);
+	if ((before & CLOSING) && (before & USERS) == 1)
 		wake_closer(fds, fd);
 }
+
+/* --- closers --- */
 
 int th_fd_close_begin(struct th_fdtable *fds, int fd)
 {
@@ -103,26 +159,28 @@ int th_fd_close_begin(struct th_fdtable *fds, int fd)
 		return 0;
 	seen = th_load_rlx(word);
 	do {
+		while (seen & ENDING) {
+			wait_for_the_end(fds, fd);
+			seen = th_load_rlx(word);
+		}
 		if (seen & CLOSING)
 			return -EBADF;
 	} while (!th_cas_seq(word, &seen, seen | CLOSING)); /* F1 */
-	return seen ? 1 : 0;
+	return seen & USERS ? 1 : 0;
 }
 
 /* On the worker's stack. */
 static void drain_action(struct th_fiber *f, void *arg)
 {
-	struct th_fd_closer *closer = arg;
+	struct th_fd_wait *closer = arg;
 	struct th_fdtable *fds = closer->fds;
 	bool busy;
 
 	closer->fiber = f;
 	th_lock(&fds->lock);
-	busy = th_load_acq(th_fd_word(fds, closer->fd)) != CLOSING; /* F4 */
-	if (busy) {
-		closer->next = fds->closers;
-		fds->closers = closer;
-	}
+	busy = th_load_acq(th_fd_word(fds, closer->fd)) & USERS; /* F4 */
+	if (busy)
+		push(&fds->closers, closer);
 	th_unlock(&fds->lock);
 	if (!busy)
 		th_wake(f);
@@ -130,17 +188,53 @@ static void drain_action(struct th_fiber *f, void *arg)
 
 void th_fd_drain(struct th_fdtable *fds, int fd)
 {
-	struct th_fd_closer closer = { .fds = fds, .fd = fd };
+	struct th_fd_wait closer = { .fds = fds, .fd = fd };
 
 	/* A late th_fd_enter() that is turned away counts for a moment. It delays the wake, or comes after it and finds
-	 * nobody in the list. */
-	th_suspend(drain_action, &closer);
+	 * nobody in the list; or the next closer of the number, who must look for itself (test/model/close.pml). */
+	do
+		th_suspend(drain_action, &closer);
+	while (th_load_acq(th_fd_word(fds, fd)) & USERS); /* F4 */
+}
+
+void th_fd_close_last(struct th_fdtable *fds, int fd)
+{
+	th_atomic_u32 *word = th_fd_word(fds, fd);
+
+	if (word)
+		(void)th_or_seq(word, ENDING); /* F5 */
+}
+
+static void wake_late_ones(struct th_fdtable *fds, int fd)
+{
+	th_atomic_u32 *word = th_fd_word(fds, fd);
+	struct th_fd_wait *mine = NULL, **at = &fds->late, *w;
+
+	th_lock(&fds->lock);
+	if (th_load_rlx(word) & WAITED)
+		(void)th_sub_seq(word, WAITED);
+	while ((w = *at) != NULL) {
+		if (w->fd != fd) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		push(&mine, w);
+	}
+	th_unlock(&fds->lock);
+	while ((w = mine) != NULL) {
+		mine = w->next; /* it lies on the stack of the fiber */
+		th_wake(w->fiber);
+	}
 }
 
 void th_fd_close_end(struct th_fdtable *fds, int fd)
 {
 	th_atomic_u32 *word = th_fd_word(fds, fd);
 
-	if (word)
-		(void)th_sub_seq(word, CLOSING);
+	if (!word)
+		return;
+	th_fd_forget(fds, fd);
+	if (th_sub_seq(word, CLOSING + ENDING) & WAITED) /* F5 */
+		wake_late_ones(fds, fd);
 }

@@ -34,7 +34,7 @@ int thrum_send_all(int fd, const void *buf, size_t n, int flags, size_t *ret_don
 {
 	struct th_op op = {
 	    .kind = TH_OP_SEND, .fd = fd, .buf = th_unconst(buf), .arg = (uint32_t)(flags | MSG_NOSIGNAL)};
-	return th_transfer_all(&op, n, POLLOUT, ret_done);
+	return th_send_all(&op, n, ret_done);
 }
 
 int thrum_accept(int fd, struct sockaddr *sa, socklen_t *len)
@@ -44,7 +44,7 @@ int thrum_accept(int fd, struct sockaddr *sa, socklen_t *len)
 
 	if (res < 0)
 		return res;
-	res = th_op_run_ready(&op, POLLIN);
+	res = th_call_run(&op, POLLIN);
 	th_call_end(fd);
 	return res;
 }

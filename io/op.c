@@ -12,9 +12,10 @@
 #include "../core/node.h"
 #include "backend.h"
 #include "fdtable.h"
+#include "lent.h"
 #include <errno.h>
 #include <stddef.h>
-#include <sys/socket.h>
+#include <thrum/io.h>
 
 /* By a canceller, under the node's lock. */
 static void op_on_cancel(struct th_waiter *w)
@@ -66,6 +67,38 @@ void th_op_complete(struct th_op *op, int res)
 	th_store_rlx(&home->x_inflight, th_load_rlx(&home->x_inflight) - 1);
 }
 
+/* On the blocking pool --------------------------------------------------------------------------------------------- */
+
+static int block(void *arg)
+{
+	struct th_op *op = arg;
+
+	op->res = op->waiter.fiber->home->backend->block(op);
+	return 0;
+}
+
+static int block_on_pool(void *op)
+{
+	return thrum_blocking((thrum_fx){ block, op });
+}
+
+/* The buffers are the pool's until the job has ended (G5), and its result stands: a late descriptor is returned (G10). */
+static int run_on_pool(struct th_fiber *f, struct th_op *op)
+{
+	int code;
+
+	if (cancellable(op)) {
+		code = block_on_pool(op);
+		if (code == -EAGAIN)
+			code = -ENOMEM; /* no thread; not what waiting for the descriptor would help */
+	} else {
+		code = th_run_shielded(f, (thrum_fx){ block_on_pool, op }, f->exit_code);
+		if (code < 0)
+			code = block(op); /* without a thread here and now: it must not be left out */
+	}
+	return code < 0 ? code : op->res;
+}
+
 int th_op_run(struct th_op *op)
 {
 	struct th_fiber *f = th_self();
@@ -83,29 +116,38 @@ int th_op_run(struct th_op *op)
 		if (op->armed)
 			th_node_disarm(f, &op->waiter);
 		TH_DASSERT(!op->in_kernel);
+		if (op->res == TH_OP_BLOCKS)
+			op->res = run_on_pool(f, op);
 	} while (op->res == -EINTR && cancellable(op));
 	if (op->res == -ECANCELED && !th_cancelled(f))
 		op->res = -EBADF; /* the cancel came with a close, not for this fiber */
 	return op->res;
 }
 
+/* Not inlined: most operations need no room for another one on their fiber's stack. */
+static int __attribute__((noinline)) wait_until_ready(int fd, unsigned events)
+{
+	struct th_op ready = { .kind = TH_OP_POLL, .fd = fd, .arg = events };
+
+	return th_op_run(&ready);
+}
+
 int th_op_run_ready(struct th_op *op, unsigned events)
 {
-	bool asked = (op->kind == TH_OP_RECV || op->kind == TH_OP_SEND) && (op->arg & MSG_DONTWAIT);
+	while (th_op_run(op) == -EAGAIN) {
+		int res = wait_until_ready(op->fd, events);
 
-	for (;;) {
-		struct th_op ready = { .kind = TH_OP_POLL, .fd = op->fd, .arg = events };
-
-		if (th_op_run(op) != -EAGAIN || asked)
-			return op->res;
-		if (th_op_run(&ready) < 0)
-			return ready.res;
+		if (res < 0)
+			return res;
 	}
+	return op->res;
 }
 
 void th_op_cancel_fd(struct th_home *home, int fd)
 {
 	/* A request that is served after the close: the descriptor may be another's by now. */
-	if (th_fd_closing(home->fds, fd))
+	if (th_fd_closing(home->fds, fd)) {
 		home->backend->cancel_fd(home->io, fd);
+		th_lents_cancel_fd(home, fd);
+	}
 }

@@ -9,18 +9,13 @@
 #include <sys/utsname.h>
 #include <thrum/rt.h>
 
-enum { PROBE_ENTRIES = 8 };
+enum { PROBE_ENTRIES = 8, DETAILS_MAX = 160 };
 
-static const struct {
-	int opcode;
-	const char *name;
-} needed[] = {
-	{ IORING_OP_NOP, "NOP" },         { IORING_OP_POLL_ADD, "POLL_ADD" },
-	{ IORING_OP_READ, "READ" },       { IORING_OP_WRITE, "WRITE" },
-	{ IORING_OP_RECV, "RECV" },       { IORING_OP_SEND, "SEND" },
-	{ IORING_OP_ACCEPT, "ACCEPT" },   { IORING_OP_CONNECT, "CONNECT" },
-	{ IORING_OP_OPENAT, "OPENAT" },   { IORING_OP_CLOSE, "CLOSE" },
-	{ IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL" },
+/* Where the answer goes. */
+struct choice {
+	const struct th_backend **ret_backend;
+	char *why;
+	size_t why_size;
 };
 
 static const char *kernel_release(struct utsname *name)
@@ -48,45 +43,37 @@ static const char *setup_hint(int res)
 	}
 }
 
-/* The name of the first operation that this kernel lacks, or NULL. */
-static const char *missing_op(struct io_uring *ring)
+/* How the ring is set up, or why there is none. The one that is tried is small, and alone. */
+static int probe_uring(const struct th_wish *wish, char *ret_details, size_t size)
 {
-	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
-	const char *missing = NULL;
-
-	if (!probe)
-		return "IORING_REGISTER_PROBE";
-	for (size_t i = 0; i < sizeof(needed) / sizeof(*needed) && !missing; i++) {
-		if (!io_uring_opcode_supported(probe, needed[i].opcode))
-			missing = needed[i].name;
-	}
-	io_uring_free_probe(probe);
-	return missing;
-}
-
-static int probe_uring(char *why, size_t why_size)
-{
-	struct utsname name;
 	struct io_uring ring;
-	const char *missing, *setup;
-	int res = th_uring_setup(&ring, PROBE_ENTRIES, -1);
+	const char *missing;
+	int res = wish->ring_error;
 
+	if (res == 0)
+		res = th_uring_setup(&ring, PROBE_ENTRIES, wish->restrict_ring, -1);
 	if (res < 0) {
-		snprintf(why, why_size,
-			 "io_uring_setup: %s: %s; kernel %s; the epoll backend is not in this version", strerror(-res),
-			 setup_hint(res), kernel_release(&name));
+		snprintf(ret_details, size, "io_uring_setup: %s: %s", strerror(-res), setup_hint(res));
 		return res;
 	}
-	missing = missing_op(&ring);
-	setup = th_uring_setup_name(&ring);
+	missing = th_uring_missing(&ring);
+	if (missing)
+		snprintf(ret_details, size, "io_uring without %s", missing);
+	else
+		snprintf(ret_details, size, "%s%s", th_uring_setup_name(&ring), wish->restrict_ring ? ", restricted" : "");
 	io_uring_queue_exit(&ring);
-	if (missing) {
-		snprintf(why, why_size, "io_uring of kernel %s lacks %s; the epoll backend is not in this version",
-			 kernel_release(&name), missing);
-		return -ENOSYS;
-	}
-	snprintf(why, why_size, "io_uring (kernel %s, %s)", kernel_release(&name), setup);
-	return 0;
+	return missing ? -ENOSYS : 0;
+}
+
+/* Opened and closed: that is all it needs. */
+static int probe_epoll(void)
+{
+	struct th_io *io;
+	int res = th_epoll.open(&io, NULL);
+
+	if (res == 0)
+		th_epoll.close(io);
+	return res;
 }
 
 static int wanted_by_name(const char *name, unsigned *ret_wanted)
@@ -102,25 +89,66 @@ static int wanted_by_name(const char *name, unsigned *ret_wanted)
 	return 0;
 }
 
-int th_probe(unsigned wanted, const struct th_backend **ret_backend, char *why, size_t why_size)
+/* The answer: a backend, and what to say of it; or, without one, what stands in the way. */
+static int answer(const struct th_backend *backend, int res, const char *details, struct choice c)
 {
-	const char *name = getenv("THRUM_BACKEND");
-	int res;
+	struct utsname name;
 
-	if (wanted == THRUM_BACKEND_AUTO && name && wanted_by_name(name, &wanted) < 0) {
-		snprintf(why, why_size, "THRUM_BACKEND=%s: unknown; auto, io_uring, epoll", name);
-		return -EINVAL;
+	snprintf(c.why, c.why_size, "%s (kernel %s, %s)", res < 0 ? "no backend" : backend->name, kernel_release(&name), details);
+	if (res == 0)
+		*c.ret_backend = backend;
+	return res;
+}
+
+static int choose_uring(const struct th_wish *wish, struct choice c)
+{
+	char details[DETAILS_MAX];
+	int res = probe_uring(wish, details, sizeof(details));
+
+	return answer(&th_uring, res, details, c);
+}
+
+/* `because`: why this one. */
+static int choose_epoll(const char *because, struct choice c)
+{
+	char details[2 * DETAILS_MAX];
+	int res = probe_epoll();
+
+	if (res < 0)
+		snprintf(details, sizeof(details), "epoll: %s; %s", strerror(-res), because);
+	return answer(&th_epoll, res, res < 0 ? details : because, c);
+}
+
+/* The ring, if it can be had. */
+static int choose_best(const struct th_wish *wish, struct choice c)
+{
+	char details[DETAILS_MAX];
+
+	if (probe_uring(wish, details, sizeof(details)) == 0)
+		return answer(&th_uring, 0, details, c);
+	return choose_epoll(details, c);
+}
+
+int th_probe(const struct th_wish *wish, const struct th_backend **ret_backend, char *why, size_t why_size)
+{
+	const struct choice c = { ret_backend, why, why_size };
+	const char *name = getenv("THRUM_BACKEND"), *because = "as the program says";
+	unsigned wanted = wish->backend;
+
+	if (wanted == THRUM_BACKEND_AUTO && name) {
+		if (wanted_by_name(name, &wanted) < 0) {
+			snprintf(why, why_size, "THRUM_BACKEND=%s: unknown; auto, uring, epoll", name);
+			return -EINVAL;
+		}
+		because = "as THRUM_BACKEND says";
 	}
 	switch (wanted) {
 	case THRUM_BACKEND_AUTO:
+		return choose_best(wish, c);
 	case THRUM_BACKEND_URING:
-		res = probe_uring(why, why_size);
-		if (res == 0)
-			*ret_backend = &th_uring;
-		return res;
+		return choose_uring(wish, c);
 	case THRUM_BACKEND_EPOLL:
-		snprintf(why, why_size, "the epoll backend is not in this version");
-		return -ENOSYS;
+		return choose_epoll(because, c);
 	default:
 		snprintf(why, why_size, "backend %u: unknown", wanted);
 		return -EINVAL;

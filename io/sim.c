@@ -1,99 +1,41 @@
-/* io/sim.c: the simulated kernel: pipes and listeners in memory, completions when the seed says so, on virtual time.
+/* io/sim.c: the simulated kernel: operations in flight, completions when the seed says so, on virtual time.
  *
  * It is as unkind as the real one may be: operations complete in any order, transfers are short, and a cancel may come
  * too late, so that the operation succeeds after all, new descriptor and written buffer included. The buffer is written at
- * the moment of completion, never earlier: a fiber that went on before it is caught by th_op_complete(). */
-#include "sim.h"
+ * the moment of completion, never earlier: a fiber that went on before it is caught by th_op_complete().
+ *
+ * What there is to operate on: sim_kernel.h. Of several answers to a choice, 0 is the simplest and the kindest. */
 #include "../core/assert.h"
 #include "backend.h"
+#include "sim_kernel.h"
+#include "sys.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { FLIGHTS_MAX = 4096, FDS_MAX = 4096, FD_BASE = 1000, PIPE_BYTES = 64, LATENCIES = 8 };
+enum { FLIGHTS_MAX = 4096, LATENCIES = 8 };
 
 struct th_io {
 	unsigned index;
 };
 
-enum fd_kind { FD_FREE, FD_PIPE_READ, FD_PIPE_WRITE, FD_LISTENER, FD_CONNECTION };
-
-struct sim_fd {
-	enum fd_kind kind;
-	int peer;                /* the other end of a pipe, -1 when it is closed */
-	char bytes[PIPE_BYTES];  /* at the read end */
-	unsigned count;
-	unsigned connections;    /* a listener's, still to come */
-};
-
 struct flight {
 	struct th_op *op;
 	struct th_io *io;
+	struct sim_file *file;   /* held; NULL: the descriptor was none, or the operation is on none */
 	int64_t at_ns;           /* when the kernel looks at it next */
-	bool cancelled;
+	bool cancelled, waits;
+	int fault;               /* what it ends with, without having been done; 0: none */
 };
 
 static struct {
 	unsigned instances;
-	struct sim_fd fds[FDS_MAX];
 	struct flight flights[FLIGHTS_MAX];
-	unsigned n_flights, fds_used;
+	unsigned n_flights;
 } k;
-
-/* --- descriptors --- */
-
-static struct sim_fd *fd_of(int fd)
-{
-	if (fd < FD_BASE || fd >= FD_BASE + FDS_MAX || k.fds[fd - FD_BASE].kind == FD_FREE)
-		return NULL;
-	return &k.fds[fd - FD_BASE];
-}
-
-static int fd_new(enum fd_kind kind)
-{
-	for (int i = 0; i < FDS_MAX; i++) {
-		if (k.fds[i].kind != FD_FREE)
-			continue;
-		memset(&k.fds[i], 0, sizeof k.fds[i]);
-		k.fds[i].kind = kind;
-		k.fds[i].peer = -1;
-		return FD_BASE + i;
-	}
-	return -EMFILE;
-}
-
-int th_sim_pipe(int fds[2])
-{
-	fds[0] = fd_new(FD_PIPE_READ);
-	fds[1] = fd_new(FD_PIPE_WRITE);
-	fd_of(fds[0])->peer = fds[1];
-	fd_of(fds[1])->peer = fds[0];
-	return 0;
-}
-
-int th_sim_listener(unsigned connections)
-{
-	int fd = fd_new(FD_LISTENER);
-
-	fd_of(fd)->connections = connections;
-	return fd;
-}
-
-bool th_sim_fd_open(int fd)
-{
-	return fd_of(fd) != NULL;
-}
-
-unsigned th_sim_fds_left(void)
-{
-	unsigned n = 0;
-
-	for (int i = 0; i < FDS_MAX; i++)
-		n += k.fds[i].kind != FD_FREE;
-	return n;
-}
 
 unsigned th_sim_ops_left(void)
 {
@@ -102,127 +44,139 @@ unsigned th_sim_ops_left(void)
 
 void th_sim_kernel_reset(void)
 {
-	memset(&k, 0, sizeof k);
+	while (k.n_flights > 0)
+		sim_file_put(k.flights[--k.n_flights].file);
+	k.instances = 0;
+	sim_fds_reset();
+	sim_net_reset();
+	sim_fs_reset();
+	sim_signals_reset();
+	sim_processes_reset();
 }
 
-/* --- what an operation does when its moment comes; -EAGAIN: not yet --- */
-
-static int do_read(struct sim_fd *fd, struct th_op *op)
-{
-	unsigned n;
-
-	if (fd->kind != FD_PIPE_READ)
-		return -EBADF;
-	if (fd->count == 0)
-		return fd->peer < 0 ? 0 : -EAGAIN;
-	n = fd->count < op->len ? fd->count : op->len;
-	if (n > 1)
-		n -= th_sim_choose(n); /* short */
-	memcpy(op->buf, fd->bytes, n);
-	memmove(fd->bytes, fd->bytes + n, fd->count - n);
-	fd->count -= n;
-	return (int)n;
-}
-
-static int do_write(struct sim_fd *fd, struct th_op *op)
-{
-	struct sim_fd *to = fd_of(fd->peer);
-	unsigned n;
-
-	if (fd->kind != FD_PIPE_WRITE)
-		return -EBADF;
-	if (!to)
-		return -EPIPE;
-	n = PIPE_BYTES - to->count < op->len ? PIPE_BYTES - to->count : op->len;
-	if (n == 0)
-		return op->len ? -EAGAIN : 0;
-	if (n > 1)
-		n -= th_sim_choose(n);
-	memcpy(to->bytes + to->count, op->buf, n);
-	to->count += n;
-	return (int)n;
-}
-
-static int do_poll(struct sim_fd *fd, struct th_op *op)
-{
-	unsigned ready = 0;
-
-	if (fd->kind == FD_PIPE_READ && (fd->count > 0 || fd->peer < 0))
-		ready |= POLLIN;
-	if (fd->kind == FD_PIPE_WRITE && (fd->peer < 0 || fd_of(fd->peer)->count < PIPE_BYTES))
-		ready |= POLLOUT;
-	if (fd->kind == FD_LISTENER && fd->connections > 0)
-		ready |= POLLIN;
-	ready &= op->arg;
-	return ready ? (int)ready : -EAGAIN;
-}
-
-static int do_accept(struct sim_fd *fd)
-{
-	if (fd->kind != FD_LISTENER)
-		return -EINVAL;
-	if (fd->connections == 0)
-		return -EAGAIN;
-	fd->connections--;
-	return fd_new(FD_CONNECTION);
-}
-
-static int do_close(struct sim_fd *fd)
-{
-	if (fd->peer >= 0 && fd_of(fd->peer))
-		fd_of(fd->peer)->peer = -1;
-	fd->kind = FD_FREE;
-	return 0;
-}
-
-static int perform(struct th_op *op)
-{
-	struct sim_fd *fd = fd_of(op->fd);
-
-	if (op->kind == TH_OP_NOP)
-		return 0;
-	if (op->kind == TH_OP_OPENAT)
-		return fd_new(FD_CONNECTION);
-	if (!fd)
-		return -EBADF;
-	switch (op->kind) {
-	case TH_OP_READ:
-	case TH_OP_RECV:
-		return do_read(fd, op);
-	case TH_OP_WRITE:
-	case TH_OP_SEND:
-		return do_write(fd, op);
-	case TH_OP_POLL:
-		return do_poll(fd, op);
-	case TH_OP_ACCEPT:
-		return do_accept(fd);
-	case TH_OP_CLOSE:
-		return do_close(fd);
-	default:
-		return 0;
-	}
-}
-
-/* --- the backend --- */
+/* --- time and chance --- */
 
 static int64_t soon(void)
 {
 	return th_sim_now() + th_sim_choose(LATENCIES) * TH_SIM_TICK_NS;
 }
 
-/* Something changed: whatever waits may be able to go on, each after a latency of its own. */
-static void stir(void)
+enum { YEAR_2001 = 978307200 }; /* 00:00 UTC, when a run's clock is at 0 */
+
+time_t th_sys_time(time_t *ret)
 {
-	for (unsigned i = 0; i < k.n_flights; i++)
-		if (k.flights[i].at_ns == INT64_MAX)
-			k.flights[i].at_ns = soon();
+	time_t now = YEAR_2001 + th_sim_now() / 1000000000;
+
+	if (ret)
+		*ret = now;
+	return now;
 }
 
-static int sim_open(struct th_io **ret_io, struct th_io *share)
+int64_t sim_arrival(void)
+{
+	return soon();
+}
+
+bool sim_fault(unsigned one_in)
+{
+	return one_in && th_sim_choose(one_in) == one_in - 1;
+}
+
+size_t sim_some(size_t n)
+{
+	return n > 1 ? n - th_sim_choose((uint32_t)n) : n;
+}
+
+void sim_stir(struct sim_file *f)
+{
+	for (unsigned i = 0; i < k.n_flights; i++) {
+		struct flight *at = &k.flights[i];
+		int64_t then = at->waits && (!f || at->file == f) ? soon() : INT64_MAX;
+		if (then < at->at_ns)
+			at->at_ns = then;
+	}
+}
+
+/* --- what an operation does when its moment comes; -EAGAIN: not yet --- */
+
+/* An operation that is in the kernel when its descriptor closes would never end there, where the real one waits on the file. */
+static void check_nobody_else_is_at(int fd)
+{
+	for (unsigned i = 0; i < k.n_flights; i++)
+		if (k.flights[i].op->fd == fd && k.flights[i].op->kind != TH_OP_CLOSE)
+			th_abort(__FILE__, __LINE__, "seed %llu: descriptor %d closes under an operation",
+				 (unsigned long long)th_sim_seed(), fd);
+}
+
+static int do_poll(struct sim_file *f, const struct th_op *op)
+{
+	unsigned ready = f->kind->ready(f) & (op->arg | POLLERR | POLLHUP);
+
+	return ready ? (int)ready : -EAGAIN;
+}
+
+/* Of a socket. */
+static int do_connection(struct sim_file *f, const struct th_op *op)
+{
+	int code = 0;
+	struct sim_sock *s = sim_sock_of_file(f, &code);
+
+	if (!s)
+		return code;
+	return op->kind == TH_OP_ACCEPT ? sim_accept(s, op) : sim_connect(s, op);
+}
+
+static int perform(struct sim_file *f, const struct th_op *op)
+{
+	switch (op->kind) {
+	case TH_OP_NOP:
+		return 0;
+	case TH_OP_OPENAT:
+		return sim_openat(op->fd, op->buf, (int)op->arg, op->len);
+	case TH_OP_CLOSE:
+		check_nobody_else_is_at(op->fd);
+		return sim_fd_close(op->fd);
+	default:
+		break;
+	}
+	if (!f || sim_file_of(op->fd) != f)
+		return -EBADF;
+	switch (op->kind) {
+	case TH_OP_READ:
+	case TH_OP_READV:
+	case TH_OP_RECV:
+	case TH_OP_RECVMSG:
+		return sim_transfer(f, op, false);
+	case TH_OP_WRITE:
+	case TH_OP_WRITEV:
+	case TH_OP_SEND:
+	case TH_OP_SENDMSG:
+		return sim_transfer(f, op, true);
+	case TH_OP_POLL:
+		return do_poll(f, op);
+	case TH_OP_ACCEPT:
+	case TH_OP_CONNECT:
+		return do_connection(f, op);
+	default:
+		return -EINVAL; /* for backends with a ring of buffers */
+	}
+}
+
+/* One that does not wait though it cannot be done. */
+static bool is_impatient(const struct sim_file *f, const struct th_op *op)
+{
+	if (op->kind >= TH_OP_RECV && op->kind <= TH_OP_SENDMSG && (op->arg & MSG_DONTWAIT))
+		return true;
+	return op->kind != TH_OP_POLL && f && (f->flags & O_NONBLOCK);
+}
+
+/* --- the backend --- */
+
+static int sim_open(struct th_io **ret_io, const struct th_io_opts *opts)
 {
 	struct th_io *io = calloc(1, sizeof *io);
 
-	(void)share;
+	(void)opts;
 	if (!io)
 		return -ENOMEM;
 	io->index = k.instances++;
@@ -237,8 +191,23 @@ static void sim_close(struct th_io *io)
 
 static void sim_submit(struct th_io *io, struct th_op *op)
 {
+	struct sim_file *f = op->kind == TH_OP_CLOSE || op->kind == TH_OP_OPENAT ? NULL : sim_file_of(op->fd);
+
 	TH_ASSERT(k.n_flights < FLIGHTS_MAX);
-	k.flights[k.n_flights++] = (struct flight){ .op = op, .io = io, .at_ns = soon() };
+	k.flights[k.n_flights++] = (struct flight){ .op = op, .io = io, .file = f ? sim_file_get(f) : NULL, .at_ns = soon(),
+						  .fault = th_sim_op_fault(op->kind) };
+}
+
+/* The kernel of a real socket may have room, or not, whatever was true a moment ago. */
+int th_op_try(const struct th_op *op)
+{
+	int res = -EAGAIN;
+
+	TH_TSAN_PRIVATE_BEGIN();
+	if (th_sim_choose(2) == 0)
+		res = perform(sim_file_of(op->fd), op);
+	TH_TSAN_PRIVATE_END();
+	return res;
 }
 
 static void sim_cancel(struct th_io *io, struct th_op *op)
@@ -264,18 +233,19 @@ static bool land(unsigned i)
 {
 	struct flight f = k.flights[i];
 	bool in_time = f.cancelled && th_sim_choose(2) == 0; /* the cancel won */
-	int res = in_time ? -ECANCELED : perform(f.op);
+	int res = in_time ? -ECANCELED : f.fault ? f.fault : perform(f.file, f.op);
 
-	if (res == -EAGAIN) {
+	if (res == -EAGAIN && !is_impatient(f.file, f.op)) {
 		if (!f.cancelled) {
-			k.flights[i].at_ns = INT64_MAX;
+			k.flights[i].waits = true;
+			k.flights[i].at_ns = f.file->kind->next(f.file);
 			return false;
 		}
 		res = -ECANCELED;
 	}
 	k.flights[i] = k.flights[--k.n_flights];
+	sim_file_put(f.file);
 	th_op_complete(f.op, res);
-	stir();
 	return true;
 }
 
@@ -327,9 +297,9 @@ static const struct th_backend sim_backend = {
 	.now = sim_now,
 };
 
-int th_probe(unsigned wanted, const struct th_backend **ret_backend, char *why, size_t why_size)
+int th_probe(const struct th_wish *wish, const struct th_backend **ret_backend, char *why, size_t why_size)
 {
-	(void)wanted;
+	(void)wish;
 	*ret_backend = &sim_backend;
 	snprintf(why, why_size, "simulated kernel, seed %llu", (unsigned long long)th_sim_seed());
 	return 0;

@@ -16,16 +16,12 @@
 #include "uring.h"
 #include "../core/assert.h"
 #include "../core/tsan.h"
-#include "../core/tsan.h"
 #include "backend.h"
-#include <errno.h>
+#include "kernel.h"
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
 	TAG_WAKE = 1,   /* user_data below any address */
@@ -35,45 +31,27 @@ enum {
 	MARK_QUEUED = 1, /* op->mark: in `queued`, the kernel has not seen it */
 	MARK_CANCEL = 2, /* a cancel is due that found no room in the ring */
 
-	FD_BUCKETS = 1024, /* per worker: 8 KiB; 10,000 descriptors make chains of ten */
 	GEN_SHIFT = 48,
-	RETRY_NS = 1000000 /* how long to sleep at most while the kernel takes no submissions */
+	RETRY_NS = 1000000, /* how long to sleep at most while the kernel takes no submissions */
+	VALGRIND_NS = 1000000
 };
 #define ADDRESS_MASK ((UINT64_C(1) << GEN_SHIFT) - 1)
 
-struct op_list {
-	struct th_op *head, *tail;
-};
-
 struct th_io {
 	struct io_uring ring;
+	th_atomic_u64 *x_overflows;
 	int wake_fd;
 	bool wake_multishot;
 	bool wake_due;          /* the poll on wake_fd ended and is to be armed again */
 	bool woken;             /* a wake was seen by poll(): the next wait() is not to sleep */
 	bool lost_told;
+	bool valgrind;          /* see await_on_valgrind() */
 	size_t inflight;        /* submitted to us and not completed */
 	size_t cancels_due;     /* operations with MARK_CANCEL */
 	struct op_list queued;  /* not in the ring yet */
 	struct op_list ended;   /* cancelled while queued */
 	struct op_list by_fd[FD_BUCKETS]; /* in the ring or the kernel */
 };
-
-/* Lists ---------------------------------------------------------------------------------------------------------- */
-
-static void list_push(struct op_list *list, struct th_op *op)
-{
-	op->next = NULL;
-	op->prev = list->tail;
-	*(list->tail ? &list->tail->next : &list->head) = op;
-	list->tail = op;
-}
-
-static void list_remove(struct op_list *list, struct th_op *op)
-{
-	*(op->prev ? &op->prev->next : &list->head) = op->next;
-	*(op->next ? &op->next->prev : &list->tail) = op->prev;
-}
 
 static struct op_list *bucket(struct th_io *io, int fd)
 {
@@ -111,12 +89,21 @@ static bool ring_flag(struct th_io *io, unsigned flags)
 	return IO_URING_READ_ONCE(*io->ring.sq.kflags) & flags;
 }
 
+/* More completions than the ring holds: the kernel keeps the rest in a list until the owner enters (hazard 48). */
+static bool has_overflowed(struct th_io *io)
+{
+	if (!ring_flag(io, IORING_SQ_CQ_OVERFLOW))
+		return false;
+	th_bump(io->x_overflows);
+	return true;
+}
+
 /* Hand over what is in the ring and let the kernel finish what is ready to be. */
 static void enter_if_due(struct th_io *io)
 {
 	if (io_uring_sq_ready(&io->ring))
 		check_enter(io, io_uring_submit_and_get_events(&io->ring));
-	else if (ring_flag(io, IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
+	else if (ring_flag(io, IORING_SQ_TASKRUN) || has_overflowed(io))
 		check_enter(io, io_uring_get_events(&io->ring));
 }
 
@@ -167,11 +154,23 @@ static void op_prepare(struct io_uring_sqe *sqe, const struct th_op *op)
 	case TH_OP_WRITE:
 		io_uring_prep_write(sqe, op->fd, op->buf, op->len, (uint64_t)op->off);
 		break;
+	case TH_OP_READV:
+		io_uring_prep_readv(sqe, op->fd, op->buf, op->len, (uint64_t)op->off);
+		break;
+	case TH_OP_WRITEV:
+		io_uring_prep_writev(sqe, op->fd, op->buf, op->len, (uint64_t)op->off);
+		break;
 	case TH_OP_RECV:
 		io_uring_prep_recv(sqe, op->fd, op->buf, op->len, (int)op->arg);
 		break;
 	case TH_OP_SEND:
 		io_uring_prep_send(sqe, op->fd, op->buf, op->len, (int)op->arg);
+		break;
+	case TH_OP_RECVMSG:
+		io_uring_prep_recvmsg(sqe, op->fd, op->buf, op->arg);
+		break;
+	case TH_OP_SENDMSG:
+		io_uring_prep_sendmsg(sqe, op->fd, op->buf, op->arg);
 		break;
 	case TH_OP_ACCEPT:
 		io_uring_prep_accept(sqe, op->fd, op->buf, op->lenp, (int)op->arg);
@@ -184,6 +183,11 @@ static void op_prepare(struct io_uring_sqe *sqe, const struct th_op *op)
 		break;
 	case TH_OP_CLOSE:
 		io_uring_prep_close(sqe, op->fd);
+		break;
+	case TH_OP_RECV_LENT:
+		io_uring_prep_recv(sqe, op->fd, NULL, op->len, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = TH_URING_LENT_GROUP;
 		break;
 	}
 	io_uring_sqe_set_data64(sqe, op_user_data(op));
@@ -337,6 +341,8 @@ static void take_cqe(struct th_io *io, uint64_t user_data, int res, unsigned fla
 		io->cancels_due--;
 	list_remove(bucket(io, op->fd), op);
 	io->inflight--;
+	if (flags & IORING_CQE_F_BUFFER)
+		op->off = flags >> IORING_CQE_BUFFER_SHIFT;
 	th_op_complete(op, res);
 }
 
@@ -355,9 +361,8 @@ static void reap(struct th_io *io)
 			count++;
 		}
 		io_uring_cq_advance(ring, count);
-		/* More than the ring holds: the kernel keeps the rest until the owner enters (hazard 48). It ends,
-		 * since nothing is submitted meanwhile. */
-		if (!ring_flag(io, IORING_SQ_CQ_OVERFLOW))
+		/* It ends, since nothing is submitted meanwhile. */
+		if (!has_overflowed(io))
 			break;
 		check_enter(io, io_uring_get_events(ring));
 		if (!io_uring_cq_ready(ring))
@@ -379,11 +384,29 @@ static void uring_poll(struct th_io *io)
 
 static int64_t uring_now(struct th_io *io)
 {
-	struct timespec ts;
-
 	(void)io;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	return monotonic_ns();
+}
+
+/* All of Valgrind's tools are libraries that it has preloaded. */
+static bool runs_on_valgrind(void)
+{
+	const char *preloaded = getenv("LD_PRELOAD");
+
+	return preloaded && strstr(preloaded, "/vgpreload_");
+}
+
+/* Valgrind takes io_uring_enter() for a call that does not wait, and keeps over it the lock without which no other thread
+ * runs: for ever. Of ppoll() it knows better; but completions that the kernel defers to the next enter make no descriptor
+ * readable, so it must not be long. */
+static void await_on_valgrind(struct th_io *io, int64_t left_ns)
+{
+	const struct timespec limit = { .tv_nsec = (long)(left_ns < VALGRIND_NS ? left_ns : VALGRIND_NS) };
+	struct pollfd wake = { .fd = io->wake_fd, .events = POLLIN };
+
+	check_enter(io, io_uring_submit(&io->ring));
+	(void)ppoll(&wake, 1, &limit, NULL);
+	check_enter(io, io_uring_get_events(&io->ring));
 }
 
 static void uring_wait(struct th_io *io, int64_t until_ns)
@@ -393,7 +416,7 @@ static void uring_wait(struct th_io *io, int64_t until_ns)
 	int64_t left_ns = INT64_MAX;
 
 	if (until_ns != INT64_MAX) {
-		int64_t now_ns = uring_now(io);
+		int64_t now_ns = monotonic_ns();
 		left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
 	}
 	if (!flush(io) && left_ns > RETRY_NS)
@@ -408,92 +431,43 @@ static void uring_wait(struct th_io *io, int64_t until_ns)
 		ts.tv_nsec = left_ns % 1000000000;
 		limit = &ts;
 	}
-	check_enter(io, io_uring_submit_and_wait_timeout(&io->ring, &cqe, 1, limit, NULL));
+	if (io->valgrind)
+		await_on_valgrind(io, left_ns);
+	else
+		check_enter(io, io_uring_submit_and_wait_timeout(&io->ring, &cqe, 1, limit, NULL));
 	reap(io);
 	io->woken = false;
 }
 
 static void uring_wake(struct th_io *io)
 {
-	const uint64_t one = 1;
-
-	TH_TSAN_PRIVATE_BEGIN(); /* errno is the thread's, not the fiber's */
-	int saved = errno;       /* a signal handler may be the caller */
-
-	/* It fails only when the counter is full, and then the poll has been set off long ago. */
-	(void)!write(io->wake_fd, &one, sizeof(one));
-	errno = saved;
-	TH_TSAN_PRIVATE_END();
+	wake_fd_set(io->wake_fd);
 }
 
 /* Beginning and end ---------------------------------------------------------------------------------------------- */
 
-/* Best first. Each kernel release that matters here added one flag, so the first that is not refused is right. */
-static const unsigned setups[] = {
-    /* 6.1 */ IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
-	IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
-    /* 6.0 */ IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
-	IORING_SETUP_SUBMIT_ALL,
-    /* 5.19 */ IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
-    /* 5.11 */ 0,
-};
-
-static int setup_one(struct io_uring *ring, unsigned entries, unsigned flags, int share_fd)
+struct io_uring *th_uring_of(struct th_io *io)
 {
-	struct io_uring_params params = { 0 };
-
-	params.flags = flags | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
-	params.cq_entries = entries * TH_URING_CQ_FACTOR;
-	if (share_fd >= 0) {
-		params.flags |= IORING_SETUP_ATTACH_WQ;
-		params.wq_fd = (uint32_t)share_fd;
-	}
-	return io_uring_queue_init_params(entries, ring, &params);
+	return &io->ring;
 }
 
-int th_uring_setup(struct io_uring *ring, unsigned entries, int share_fd)
-{
-	int res = -EINVAL;
-
-	for (size_t i = 0; i < sizeof(setups) / sizeof(*setups) && res == -EINVAL; i++)
-		res = setup_one(ring, entries, setups[i], share_fd);
-	/* Rings count against RLIMIT_MEMLOCK for users without privileges. */
-	if (res == -ENOMEM && entries > TH_URING_SQ_ENTRIES_MIN)
-		return th_uring_setup(ring, entries / 2, share_fd);
-	if (res < 0)
-		return res;
-	if (!(ring->features & IORING_FEAT_NODROP) || !(ring->features & IORING_FEAT_EXT_ARG)) {
-		io_uring_queue_exit(ring);
-		return -EOPNOTSUPP;
-	}
-	return 0;
-}
-
-const char *th_uring_setup_name(const struct io_uring *ring)
-{
-	if (ring->flags & IORING_SETUP_DEFER_TASKRUN)
-		return "SINGLE_ISSUER|DEFER_TASKRUN";
-	if (ring->flags & IORING_SETUP_SINGLE_ISSUER)
-		return "SINGLE_ISSUER|COOP_TASKRUN";
-	if (ring->flags & IORING_SETUP_COOP_TASKRUN)
-		return "COOP_TASKRUN";
-	return "no setup flags";
-}
-
-static int uring_open(struct th_io **ret_io, struct th_io *share)
+static int uring_open(struct th_io **ret_io, const struct th_io_opts *opts)
 {
 	struct th_io *io = calloc(1, sizeof(*io));
 	int res;
 
 	if (!io)
 		return -ENOMEM;
+	io->x_overflows = opts->x_overflows;
 	io->wake_multishot = true;
-	io->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	io->valgrind = runs_on_valgrind();
+	io->wake_fd = wake_fd_open();
 	if (io->wake_fd < 0) {
 		res = -errno;
 		goto out_free;
 	}
-	res = th_uring_setup(&io->ring, TH_URING_SQ_ENTRIES, share ? share->ring.ring_fd : -1);
+	res = th_uring_setup(&io->ring, opts->ring_entries ? opts->ring_entries : TH_URING_SQ_ENTRIES,
+			     opts->restrict_ring, opts->share ? opts->share->ring.ring_fd : -1);
 	if (res < 0)
 		goto out_close_wake;
 	res = io_uring_ring_dontfork(&io->ring);
@@ -537,4 +511,6 @@ const struct th_backend th_uring = {
 	.wait = uring_wait,
 	.wake = uring_wake,
 	.now = uring_now,
+	.lent_ring = &th_uring_lent,
+	.dispensable = true,
 };

@@ -1,5 +1,6 @@
 /* sched/advance.c: thrum_clock_advance: the request is served by the last worker to fall asleep (core/clock.h). */
 #include "../core/hooks.h"
+#include "watch.h"
 #include "worker.h"
 #include <errno.h>
 #include <thrum/clock.h>
@@ -10,6 +11,7 @@ static void post(struct th_fiber *f, void *arg)
 {
 	struct th_advance *a = arg;
 
+	th_monitor_advance_begins(f->home->rt);
 	th_clock_post(f->home->clock, a);
 }
 
@@ -19,6 +21,7 @@ static void advance_from_thread(struct thrum_rt *rt, struct th_advance *a)
 
 	th_init(&done, 0);
 	a->done_word = &done;
+	th_monitor_advance_begins(rt);
 	th_clock_post(&rt->clock, a);
 	/* If all sleep already, one of them must look again. */
 	th_poke(&rt->workers[0]);
@@ -39,6 +42,7 @@ int thrum_clock_advance(thrum_rt *rt, thrum_dur d)
 	if (rt->pid != getpid())
 		return -ECHILD; /* its workers did not come along (X10) */
 	now.ns = th_load_rlx(&rt->clock.x_now_ns);
+	a.clock = &rt->clock;
 	a.target_ns = thrum_time_add(now, d).ns;
 	if (f && thrum_rt_self() == rt) {
 		a.fiber = f;
@@ -46,5 +50,6 @@ int thrum_clock_advance(thrum_rt *rt, thrum_dur d)
 	} else {
 		advance_from_thread(rt, &a);
 	}
+	th_monitor_advance_ended(rt);
 	return 0;
 }

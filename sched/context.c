@@ -1,8 +1,9 @@
 /* sched/context.c: the switch in C: what the sanitizers and Valgrind must be told around th_context_swap().
  *
- * Guarantees: a fresh context starts with the floating-point control words of whoever prepared it; backtraces end at its
- * first frame; an entry that returns traps. A context that is reset or finished leaves nothing behind: neither the fake
- * stack of ASan, nor poison on the real one, nor the call stack that TSan keeps of it.
+ * Guarantees: a fresh context starts with the floating-point control words of whoever prepared it; C++ exceptions stay with
+ * the context that handles or throws them; backtraces end at its first frame; an entry that returns traps. A context that
+ * is reset or finished leaves nothing behind: neither the fake stack of ASan, nor poison on the real one, nor the call
+ * stack that TSan keeps of it.
  * Does not: own stacks, know of fibers, or order anything between threads. Whoever hands a context to another thread does
  * so through an acquire and a release of its own; TSan is told of switches, but not to take them for such (no_sync):
  * otherwise it would miss every race between two fibers of one worker.
@@ -55,6 +56,47 @@ void th_context_begin(struct th_context *from, void (*entry)(void *), void *arg)
 
 _Static_assert(offsetof(struct th_context, sp) == 0, "th_context_swap() stores sp at the start");
 
+/* ---- C++ exceptions ---- */
+
+/* What __cxa_get_globals() of the Itanium C++ ABI points to: the runtime's state of the calling thread. A handler and an
+ * unwinding belong to a stack, so the two go with it. All else that the runtime keeps of an exception lies in the
+ * exception or on the stack. */
+struct th_cxx_globals {
+	void *caught;
+	unsigned uncaught;
+};
+_Static_assert(offsetof(struct th_cxx_globals, uncaught) == sizeof(void *), "as in the ABI");
+
+/* Weak: NULL in a program without a C++ runtime. A runtime that is loaded by dlopen() after this library is not seen. */
+extern struct th_cxx_globals *__cxa_get_globals(void) __attribute__((weak));
+
+/* Who runs knows its thread's, and hands it on: one call per thread, no thread-local at a switch. */
+TH_UNSANITIZED static inline void hand_on_exceptions(struct th_context *from, struct th_context *to)
+{
+	struct th_cxx_globals *cxx = from->cxx;
+
+	to->cxx = cxx;
+	if (cxx) {
+		from->caught = cxx->caught;
+		from->uncaught = cxx->uncaught;
+		cxx->caught = to->caught;
+		cxx->uncaught = to->uncaught;
+	}
+}
+
+void th_context_swap_exceptions(struct th_context *running, struct th_context *c)
+{
+	struct th_cxx_globals *cxx = running->cxx, was;
+
+	if (!cxx)
+		return;
+	was = *cxx;
+	cxx->caught = c->caught;
+	cxx->uncaught = c->uncaught;
+	c->caught = was.caught;
+	c->uncaught = was.uncaught;
+}
+
 /* ---- the switch ---- */
 
 /* First on the new stack: complete what th_context_switch() began on the old one. */
@@ -85,6 +127,7 @@ TH_UNSANITIZED void th_context_switch(struct th_context *from, struct th_context
 #ifdef TH_CONTEXT_TSAN
 	__tsan_switch_to_fiber(to->tsan_fiber, __tsan_switch_to_fiber_no_sync);
 #endif
+	hand_on_exceptions(from, to);
 	struct th_context *by = th_context_swap(from, to);
 
 	arrived(by, from->asan_fake);
@@ -222,6 +265,8 @@ static void prepare(struct th_context *c, void (*entry)(void *), void *arg)
 void th_context_init_thread(struct th_context *c)
 {
 	memset(c, 0, sizeof *c);
+	if (__cxa_get_globals)
+		c->cxx = __cxa_get_globals();
 #ifdef TH_CONTEXT_TSAN
 	c->tsan_fiber = __tsan_get_current_fiber();
 #endif
@@ -242,6 +287,8 @@ void th_context_init(struct th_context *c, char *lo, size_t bytes, void (*entry)
 void th_context_reset(struct th_context *c, void (*entry)(void *), void *arg)
 {
 	tools_forget(c);
+	c->caught = NULL;
+	c->uncaught = 0;
 	prepare(c, entry, arg);
 }
 

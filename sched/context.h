@@ -1,7 +1,8 @@
 /* sched/context.h: a stack that something runs on, and the switch between two of them.
  *
- * The switch saves what the ABI calls callee-saved, floating-point control words included (hazard 33), and tells ASan,
- * TSan and Valgrind. A context is either running (its sp is stale) or saved. */
+ * The switch saves what the ABI calls callee-saved, floating-point control words included (hazard 33), and, in a process
+ * with a C++ runtime, which exceptions are being handled and in flight (hazard 30); it tells ASan, TSan and Valgrind.
+ * A context is either running (its sp is stale) or saved. */
 #ifndef TH_CONTEXT_H
 #define TH_CONTEXT_H
 #include <stddef.h>
@@ -13,6 +14,9 @@ struct th_context {
 	void *asan_fake;    /* ASan's fake stack while it does not run */
 	void *tsan_fiber;   /* TSan's state; created with the context */
 	unsigned valgrind_id; /* of the stack's registration */
+	unsigned uncaught;    /* C++ exceptions in flight, while it does not run */
+	void *caught;         /* C++ exceptions being handled, innermost first, while it does not run */
+	struct th_cxx_globals *cxx; /* while it runs: the C++ runtime's own of the two, for this thread; NULL: there is none */
 };
 
 /* The calling thread's own stack. */
@@ -25,6 +29,10 @@ void th_context_fini(struct th_context *c); /* not the running one, nor a thread
 
 /* Save into `from`, which is running, go on in `to`. Returns when something switches to `from`. */
 void th_context_switch(struct th_context *from, struct th_context *to);
+
+/* Swap the C++ exceptions of what runs with those saved in `c`. A call that goes on on a stack of its own borrows its
+ * caller's in this way, and gives them back. `running`: the running context. */
+void th_context_swap_exceptions(struct th_context *running, struct th_context *c);
 
 /* Bytes left on the running stack `c`; SIZE_MAX on a thread's own stack while its bounds are unknown. */
 size_t th_context_headroom(const struct th_context *c);

@@ -1,5 +1,6 @@
 /* sched/fiber.h: a fiber: a stack, its saved context, and the job it runs. Its record lies at the top of its own stack, so
- * a parked fiber touches one page.
+ * a parked fiber touches one page. One whose child asked for a stack of another size ends with that child; the others
+ * are used again.
  *
  *   SPARE ──th_fib_start_task / th_call_fresh──► RUNNING ──th_suspend──► PARKED ──th_wake──► READY ──┐
  *     ▲                                            │  ▲                                             │
@@ -21,9 +22,13 @@ struct th_fib {
 	struct th_fiber core;
 	struct th_context context;
 	struct th_stack stack;
+	size_t stack_low;           /* headroom below which nesting goes to a fresh stack */
+	uintptr_t gate;             /* the same as an address */
 	struct th_worker *worker;
 	struct job {
-		struct th_task *task;   /* a child, or */
+		struct th_task *task;   /* a child, or, on a worker's reserve, the first of its refused ones; or */
+		struct thrum_fork_ *fork; /* an effect of a fork, */
+		struct th_worker *from; /* of that worker, or */
 		thrum_fx call;          /* the rest of a nested call, */
 		struct th_fib *caller;  /* for this fiber */
 	} job;
@@ -36,9 +41,17 @@ static inline struct th_fib *th_fib_of(struct th_fiber *f) { return (struct th_f
 
 /* Run a child on a fiber of its own, from the worker's stack; -ENOMEM if there is none. */
 int th_fib_start_task(struct th_worker *w, struct th_task *t);
+/* End a child with a drop for which there was no fiber: its drop runs on the worker's reserve, after those before it. */
+void th_fib_refuse(struct th_worker *w, struct th_task *t);
+/* Have the reserve. 0 or -ENOMEM. */
+int th_fib_reserve(struct th_worker *w);
+/* Run an effect of a fork, whose entry was taken from the lane of `from`, on a fiber; -ENOMEM if there is none. */
+int th_fib_start_fork(struct th_worker *w, struct thrum_fork_ *k, struct th_worker *from);
 /* Switch to a fiber and, when it switches back, do what it asked for. From the worker's stack. */
 void th_fib_resume(struct th_worker *w, struct th_fib *fib);
-/* Give back the worker's spare fibers. */
+/* Give back so many spare fibers, those that have been spare for longest; but for some that wait for a late cancel request. */
+void th_fib_drop_oldest(struct th_worker *w, unsigned n);
+/* Give back the worker's spare fibers, its reserve, and those that wait for a late cancel request. */
 void th_fib_drop_spares(struct th_worker *w);
 
 #endif

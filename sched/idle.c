@@ -5,9 +5,11 @@
  *        AWAKE ────────────────────► ASLEEP ────────────────────────► AWAKE    by th_poke: there is mail
  *          ▲                           │   └────────────────────────► CALLED   by th_notify_work: go and search
  *          └── th_sleep: get up ───────┴── th_sleep: get up ────────────┘
- *   Only the worker announces; whoever takes it out of ASLEEP, itself or a waker, lowers x_idle: so a count of n means
- *   that every worker has announced and none has been called. The upper half of x_idle counts how often it was lowered:
- *   two equal readings mean that nobody got up between them.
+ *   Only the worker itself raises x_idle, when it announces, and lowers it, when it gets up: so it is in the count once
+ *   or not at all, whatever wakers do. (A waker that lowered it could do so late, after the worker had got up, run and
+ *   announced again: counted twice, it would stand for another one that is at work.) A count of n means that every
+ *   worker has announced and none has got up; one that has been called, but is not up yet, has taken nothing. The upper
+ *   half of x_idle counts how often it was lowered: two equal readings mean that nobody got up between them.
  *
  *      sender                                     worker falling asleep
  *      push (mail, deque, inject …)               x_sleep = ASLEEP, x_idle++
@@ -18,7 +20,7 @@
  *   tag  where                          order    pairs  shape  because
  *   I1   th_poke, th_notify_work fence  seq_cst  I2     SB     see above
  *   I2   th_sleep: fence                seq_cst  I1     SB     see above
- *   I3   take out: CAS x_sleep          seq_cst  I3     –      one waker; x_idle is lowered once
+ *   I3   take out: CAS x_sleep          seq_cst  I3     –      one waker
  *   I4   x_searching: raise, lower      seq_cst  I2     SB     a spawner that leaves the wake to a searcher: the searcher
  *                                                              lowers the count before it announces, so its own look
  *                                                              at all sources comes after the spawner's push. (The
@@ -34,6 +36,7 @@
 #include "../core/tsan.h"
 #include "worker.h"
 
+enum { LINGER_PAUSES = 16 }; /* between two looks; with what a look takes some 0.5 us */
 enum { IDLE_COUNT = 0xffff, IDLE_LOWER = 0x10000 - 1 }; /* one sleeper less, one generation more */
 
 static unsigned idle_count(struct thrum_rt *rt)
@@ -46,10 +49,7 @@ static bool take_out(struct th_worker *w, uint32_t to)
 {
 	uint32_t asleep = TH_ASLEEP;
 
-	if (th_load_rlx(&w->x_sleep) != TH_ASLEEP || !th_cas_seq(&w->x_sleep, &asleep, to)) /* I3 */
-		return false;
-	th_add_seq(&w->rt->x_idle, IDLE_LOWER);
-	return true;
+	return th_load_rlx(&w->x_sleep) == TH_ASLEEP && th_cas_seq(&w->x_sleep, &asleep, to); /* I3 */
 }
 
 static void wake(struct th_worker *w)
@@ -80,7 +80,17 @@ static bool call_one(struct thrum_rt *rt)
 	return false;
 }
 
-static bool somebody_sleeps(struct thrum_rt *rt)
+bool th_somebody_sleeps(struct thrum_rt *rt)
+{
+	return rt->nworkers > 1 && idle_count(rt) > 0;
+}
+
+bool th_work_is_wanted(struct thrum_rt *rt)
+{
+	return th_somebody_sleeps(rt) || (rt->nworkers > 1 && th_load_rlx(&rt->x_searching) > 0);
+}
+
+static bool anyone_asleep(struct thrum_rt *rt)
 {
 	for (unsigned i = 0; i < rt->nworkers; i++)
 		if (th_load_rlx(&rt->workers[i].x_sleep) == TH_ASLEEP)
@@ -105,7 +115,7 @@ void th_notify_work(struct thrum_rt *rt)
 		 * asleep behind our back. Look again, as a searcher does after it lowered the count. */
 		th_sub_seq(&rt->x_searching, 1);
 		th_fence_seq(); /* I5 */
-	} while (somebody_sleeps(rt));
+	} while (anyone_asleep(rt));
 }
 
 void th_found_work(struct th_worker *w)
@@ -148,13 +158,13 @@ bool th_has_more(struct th_fiber *f)
 	bool more;
 
 	TH_TSAN_PRIVATE_BEGIN();
-	more = w->ready || th_deque_size_owner(&w->deque) > 0;
+	more = w->ready || th_deque_size_owner(&w->lane) > 0;
 	TH_TSAN_PRIVATE_END();
 	return more;
 }
 
 /* Every place where work for this worker may lie (hazards 6, 7). */
-static bool has_work(struct th_worker *w)
+bool th_has_work(struct th_worker *w)
 {
 	struct thrum_rt *rt = w->rt;
 
@@ -164,7 +174,7 @@ static bool has_work(struct th_worker *w)
 		return true;
 	for (unsigned i = 0; i < rt->nworkers; i++) {
 		struct th_worker *v = &rt->workers[i];
-		if (!th_deque_looks_empty_any(&v->deque) || !th_taskq_looks_empty(&v->spill))
+		if (!th_deque_looks_empty_any(&v->lane) || !th_taskq_looks_empty(&v->spill))
 			return true;
 	}
 	return false;
@@ -174,10 +184,11 @@ static void get_up(struct th_worker *w)
 {
 	uint32_t was = th_xchg_seq(&w->x_sleep, TH_AWAKE); /* I3 */
 
-	if (was == TH_ASLEEP)
-		th_add_seq(&w->rt->x_idle, IDLE_LOWER);
-	else if (was == TH_CALLED)
+	if (was == TH_CALLED)
 		w->searching = true;
+	if (w->announced)
+		th_add_seq(&w->rt->x_idle, IDLE_LOWER);
+	w->announced = false;
 }
 
 /* Another worker may have announced with mail before it, and be about to get up; it lowers x_idle before it takes the
@@ -194,7 +205,7 @@ static bool all_asleep(void *arg, uint64_t *ret_inflight)
 			return false;
 		*ret_inflight += th_load_rlx(&rt->workers[i].home.x_inflight);
 	}
-	return !has_work(arg) && th_load_seq(&rt->x_idle) == idle;
+	return !th_has_work(arg) && th_load_seq(&rt->x_idle) == idle;
 }
 
 static void get_up_early(void *w)
@@ -202,32 +213,66 @@ static void get_up_early(void *w)
 	get_up(w);
 }
 
+static int64_t look_at_scopes(struct thrum_rt *rt, bool report)
+{
+	int64_t now = th_load_rlx(&rt->clock.x_now_ns), first = INT64_MAX;
+
+	for (unsigned i = 0; i < rt->nworkers; i++) {
+		int64_t next = th_watch_look(&rt->workers[i].home, now, report);
+		if (next < first)
+			first = next;
+	}
+	return first;
+}
+
+static int64_t watch_ns(void *w)
+{
+	return look_at_scopes(((struct th_worker *)w)->rt, false);
+}
+
 /* The last worker to fall asleep moves a virtual clock. False: sleep. */
 static bool move_clock(struct th_worker *w)
 {
-	struct th_quiescence q = { all_asleep, get_up_early, w, w->rt->calls_main };
+	struct th_quiescence q = { all_asleep, get_up_early, watch_ns, w, w->rt->calls_main };
 	enum th_quiescent r = th_clock_quiescent(&w->rt->clock, &q);
 
 	if (r == TH_CLOCK_STUCK)
 		th_rt_stuck(w->rt);
+	if (r == TH_CLOCK_MOVED)
+		(void)look_at_scopes(w->rt, true);
 	return r != TH_CLOCK_IDLE;
+}
+
+/* A worker that has stolen lately is likely to steal again soon: to be woken would cost it and its waker some 10 us, more
+ * than it costs to look for a while. It counts as searching meanwhile, so nobody is woken beside it. One that has had I/O or
+ * roots only goes to sleep at once: there the same microseconds would be most of the load. */
+bool th_linger(struct th_worker *w)
+{
+	if (w->lingers == 0 || !w->rt->may_linger)
+		return false;
+	w->lingers--;
+	for (int i = 0; i < LINGER_PAUSES; i++)
+		th_pause(); /* who works should not feel it that its lane is read */
+	return true;
 }
 
 void th_sleep(struct th_worker *w)
 {
 	struct thrum_rt *rt = w->rt;
-	int64_t until = th_clock_fire_due(&w->home);
+	int64_t until = th_clock_fire_due(&w->home), cool_at = th_cool_at(w);
 	uint32_t idle;
 
-	if (w->ready)
+	if (w->ready || w->cooling)
 		return;
 	stop_searching(w);
+	w->announced = true;
 	th_store_seq(&w->x_sleep, TH_ASLEEP);
 	idle = (th_add_seq(&rt->x_idle, 1) + 1) & IDLE_COUNT;
 	th_fence_seq(); /* I2 */
-	if (!has_work(w) && !(th_clock_is_virtual(&rt->clock) && idle == rt->nworkers && move_clock(w))) {
+	th_lanes_fence(w); /* G4: and as to forks, which have no I1 */
+	if (!th_has_work(w) && !(th_clock_wants_rest(&rt->clock) && idle == rt->nworkers && move_clock(w))) {
 		th_bump(&w->x_parks);
-		w->home.backend->wait(w->home.io, until);
+		w->home.backend->wait(w->home.io, until < cool_at ? until : cool_at);
 	}
 	get_up(w);
 }

@@ -67,6 +67,7 @@ void th_wake(struct th_fiber *f)
 
 	th_tsan_release(f);
 	if (w == th_worker_self()) {
+		th_woken_here(w, f);
 		th_ready(w, f);
 		return;
 	}
@@ -160,20 +161,15 @@ static bool post_fd(struct th_worker *w, int fd)
 	return n < TH_FD_CANCELS;
 }
 
-static void to_the_back(struct th_fiber *f, void *unused)
-{
-	(void)unused;
-	th_wake(f);
-}
-
 void th_cancel_fd_all(int fd)
 {
-	struct thrum_rt *rt = th_fib_self()->worker->rt;
+	struct th_fib *fib = th_fib_self();
+	struct thrum_rt *rt = fib->worker->rt;
 
 	for (unsigned i = 0; i < rt->nworkers; i++) {
 		/* Full: let this worker serve its own mail meanwhile, or two closers could wait for each other. */
 		while (!post_fd(&rt->workers[i], fd))
-			th_suspend(to_the_back, NULL);
+			th_yield(&fib->core);
 	}
 }
 

@@ -34,18 +34,29 @@ static void say(const char *text)
 	(void)n;
 }
 
+/* The stacks of the pool's own size are all known to it; one of another size only to the fiber that runs on it. */
+static bool is_overflow(struct th_worker *w, const void *addr)
+{
+	struct th_stacks *stacks = w->rt->stacks;
+
+	return th_stacks_in_guard(stacks, addr) || (w->fiber && th_stacks_is_guard_of(stacks, &w->fiber->stack, addr));
+}
+
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	struct th_worker *w = th_worker_self();
+	bool sent = info->si_code <= 0; /* by kill() or raise(): no address, and nothing to run into again */
 
 	(void)context;
-	if (w && th_stacks_in_guard(w->rt->stacks, info->si_addr)) {
+	if (!sent && w && is_overflow(w, info->si_addr)) {
 		struct th_task *t = w->fiber ? w->fiber->core.task : NULL;
 		say("thrum: a fiber ran off its stack: ");
 		say(t && t->name ? t->name : "(unnamed)");
 		say("; raise .stack_bytes\n");
 	}
 	signal(sig, SIG_DFL); /* returning runs into the same fault again, now with the default action */
+	if (sent)
+		(void)raise(sig); /* when this handler has returned */
 }
 
 static void install(void)

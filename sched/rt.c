@@ -4,13 +4,18 @@
  *   OPEN ──begin_shutdown: refuse starts, cancel the roots──► CLOSING ──x_roots reaches 0──► STOPPED (workers leave)
  *
  * x_roots counts the root effects plus one for "not shutting down"; whoever brings it to 0 stops the workers, so they
- * leave exactly when nothing can be left to run. A worker closes its ring only when all have left their loops and the
+ * leave exactly when nothing can be left to run. From 0 it never comes back: whoever counted from there, only to be refused, would
+ * stop them once more, and might wake one that has closed its ring (test/model/shutdown.pml found that). A worker closes its ring only when all have left their loops and the
  * last poke is done: a wake may be on its way to it until then. */
 #include "../core/assert.h"
+#include "../core/dump.h"
 #include "../core/hooks.h"
+#include "../core/meter.h"
 #include "../core/pool.h"
 #include "../core/tsan.h"
 #include "../io/fdtable.h"
+#include "../io/lent.h"
+#include "watch.h"
 #include "worker.h"
 #include <errno.h>
 #include <limits.h>
@@ -24,7 +29,10 @@ enum {
 	WORKERS_MAX = 1024,
 	STACK_BYTES = 112 * 1024, /* with its guard: 128 KiB of address space */
 	STACK_MIN = 16 * 1024,
-	HEADROOM_MAX = 32 * 1024
+	STUCK_MS = 1000,
+	SLOW_SCOPE_MS = 10000,
+	RING_ENTRIES_MAX = 32768, /* the kernel's limit */
+	OPTS_FIRST_SIZE = offsetof(thrum_opts, observe) /* of version 0.1.0 */
 };
 
 struct handle {
@@ -53,6 +61,15 @@ static unsigned usable_cpus(void)
 	return n > 0 ? (unsigned)n : 1;
 }
 
+static bool is_simulated(void) /* where seeds mean the same on every machine */
+{
+#ifdef TH_SIM
+	return true;
+#else
+	return false;
+#endif
+}
+
 static int default_workers(unsigned *ret_n)
 {
 	const char *text = getenv("THRUM_WORKERS");
@@ -71,6 +88,24 @@ static int default_workers(unsigned *ret_n)
 	return 0;
 }
 
+static bool is_set(const char *name)
+{
+	const char *env = getenv(name);
+
+	return env && *env && strcmp(env, "0") != 0;
+}
+
+/* A program that was not written to be metered is told so by the environment, whatever it asks for. */
+static int resolve_meter(thrum_opts *o)
+{
+	if (o->meter && o->workers > 1)
+		return -EINVAL;
+	o->meter |= is_set("THRUM_METER");
+	if (o->meter)
+		o->workers = 1;
+	return 0;
+}
+
 static int resolve_opts(const thrum_opts *given, thrum_opts *o)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -78,25 +113,37 @@ static int resolve_opts(const thrum_opts *given, thrum_opts *o)
 
 	memset(o, 0, sizeof *o);
 	if (given) {
-		if (given->size != sizeof *given)
+		if (given->size < OPTS_FIRST_SIZE || given->size > sizeof *given)
 			return -EINVAL;
-		*o = *given;
+		memcpy(o, given, given->size);
 	}
-	if (o->blocking_threads || o->backend > THRUM_BACKEND_EPOLL || o->clock > THRUM_CLOCK_JUMP ||
-	    o->workers > WORKERS_MAX || o->stack_bytes > (size_t)1 << 40)
+	if (o->blocking_threads > TH_BLOCKERS_MAX || o->backend > THRUM_BACKEND_EPOLL || o->clock > THRUM_CLOCK_JUMP ||
+	    o->workers > WORKERS_MAX || o->ring_entries > RING_ENTRIES_MAX || o->stack_bytes > (size_t)1 << 40)
 		return -EINVAL;
+	r = resolve_meter(o);
+	if (r == 0)
+		r = th_lents_options(&o->lent_buffers, &o->lent_bytes);
+	if (r < 0)
+		return r;
+	o->restrict_ring |= is_set("THRUM_RESTRICT");
 	if (o->workers == 0) {
 		r = default_workers(&o->workers);
 		if (r < 0)
 			return r;
 	}
+	if (o->blocking_threads == 0)
+		o->blocking_threads = TH_BLOCKERS_DEFAULT;
 	if (o->stack_bytes == 0)
 		o->stack_bytes = STACK_BYTES;
 	if (o->stack_bytes < STACK_MIN)
 		return -EINVAL;
 	o->stack_bytes = (o->stack_bytes + (size_t)page - 1) & ~((size_t)page - 1);
+	if (o->stuck_ms == 0)
+		o->stuck_ms = STUCK_MS;
+	if (o->slow_scope_ms == 0)
+		o->slow_scope_ms = SLOW_SCOPE_MS;
 	if (o->seed == 0)
-		o->seed = th_ticks() | 1;
+		o->seed = th_seed();
 	return 0;
 }
 
@@ -106,12 +153,14 @@ static void rt_free(struct thrum_rt *rt)
 {
 	if (!rt)
 		return;
+	th_blocking_close(&rt->blocking);
 	for (unsigned i = 0; rt->workers && i < rt->nworkers; i++)
 		th_worker_fini(&rt->workers[i]);
 	free(rt->workers);
 	if (rt->stacks)
 		th_stacks_close(rt->stacks);
 	th_pool_free(rt->records);
+	th_pool_free(rt->causes);
 	th_fdtable_close(rt->fds);
 	free(rt);
 }
@@ -122,44 +171,62 @@ static int alloc_parts(struct thrum_rt *rt, const thrum_opts *o)
 									      sizeof(struct th_deferred);
 	int r;
 
+	if (record < th_blocking_record_bytes())
+		record = th_blocking_record_bytes();
+
 	rt->records = th_pool_new(record);
-	rt->workers = aligned_alloc(TH_DEQUE_LINE, o->workers * sizeof *rt->workers);
-	if (!rt->records || !rt->workers)
+	rt->causes = th_pool_new(sizeof(struct th_cause));
+	rt->workers = aligned_alloc(TH_LANE_LINE, o->workers * sizeof *rt->workers);
+	if (!rt->records || !rt->causes || !th_pool_reserve(rt->causes) || !rt->workers)
 		return -ENOMEM;
 	rt->nworkers = 0;
 	r = th_fdtable_open(&rt->fds);
 	if (r < 0)
 		return r;
+	th_scope_init(&rt->root, &rt->workers[0].home, NULL, NULL);
 	for (unsigned i = 0; i < o->workers; i++) {
 		th_worker_init(&rt->workers[i], rt, i, o->seed);
+		rt->workers[i].home.lent_buffers = o->lent_buffers;
+		rt->workers[i].home.lent_bytes = (uint32_t)o->lent_bytes;
+		rt->workers[i].home.light = !o->meter && (o->workers == 1 || rt->has_heavy_fence);
 		rt->nworkers++;
 	}
+	rt->workers[0].home.meter = (struct th_meter){ .on = o->meter, .since = -1 };
 	return th_stacks_open(&rt->stacks, o->stack_bytes);
 }
 
-static int rt_new(const thrum_opts *o, struct thrum_rt **ret_rt)
+static int rt_new(const thrum_opts *o, int ring_error, struct thrum_rt **ret_rt)
 {
-	struct thrum_rt *rt = aligned_alloc(TH_DEQUE_LINE, sizeof *rt);
+	const struct th_wish wish = { .backend = o->backend, .restrict_ring = o->restrict_ring, .ring_error = ring_error };
+	struct thrum_rt *rt = aligned_alloc(TH_LANE_LINE, sizeof *rt);
 	char why[200];
 	int r;
 
 	if (!rt)
 		return -ENOMEM;
 	memset(rt, 0, sizeof *rt);
-	r = th_probe(o->backend, &rt->backend, why, sizeof why);
+	r = th_probe(&wish, &rt->backend, why, sizeof why);
 	if (r < 0) {
 		if (getenv("THRUM_LOG"))
 			fprintf(stderr, "thrum: %s\n", why);
 		free(rt);
 		return r;
 	}
+	rt->io_opts = (struct th_io_opts){ .ring_entries = o->ring_entries, .restrict_ring = o->restrict_ring };
 	rt->pid = getpid();
-	rt->stack_low = o->stack_bytes / 4 < HEADROOM_MAX ? o->stack_bytes / 4 : HEADROOM_MAX;
+	rt->may_linger = is_simulated() || (o->workers <= usable_cpus() && o->clock == THRUM_CLOCK_REAL);
+	rt->has_heavy_fence = th_fence_heavy(); /* registers the process while it has few threads */
 	th_clock_init(&rt->clock, o->clock);
+	rt->observer = (struct th_observer){ o->observe, o->observe_arg };
 	th_taskq_init(&rt->inject);
 	th_lock_init(&rt->token_lock);
 	th_lock_init(&rt->start_lock);
-	th_scope_init(&rt->root, NULL, NULL);
+	th_blocking_init(&rt->blocking, rt, o->blocking_threads);
+	rt->stuck_ms = o->stuck_ms;
+	rt->slow_ns = o->slow_scope_ms == THRUM_WATCH_OFF ? INT64_MAX : thrum_ms(o->slow_scope_ms).ns;
+	th_lock_init(&rt->monitor_lock);
+	th_init(&rt->x_advances_begun, 0);
+	th_init(&rt->x_advances_ended, 0);
 	th_init(&rt->x_roots, 1);
 	r = alloc_parts(rt, o);
 	if (r < 0) {
@@ -173,6 +240,7 @@ static int rt_new(const thrum_opts *o, struct thrum_rt **ret_rt)
 
 static void stop_workers(struct thrum_rt *rt)
 {
+	TH_ASSERT(th_load_rlx(&rt->x_stop) == TH_RUNNING); /* a second stop may find rings that are closed */
 	th_store_seq(&rt->x_stop, TH_STOPPING);
 	for (unsigned i = 0; i < rt->nworkers; i++)
 		th_poke(&rt->workers[i]);
@@ -224,10 +292,53 @@ static int start_threads(struct thrum_rt *rt, unsigned first)
 
 static void announce(const struct thrum_rt *rt)
 {
-	const char *log = getenv("THRUM_LOG");
-
-	if (log && *log && strcmp(log, "0") != 0)
+	if (is_set("THRUM_LOG"))
 		fprintf(stderr, "thrum: %s\n", rt->describe);
+}
+
+static void report_meter(struct thrum_rt *rt)
+{
+	const thrum_report what = { .kind = THRUM_REPORT_METER };
+	thrum_meter m;
+	char text[1024];
+
+	if (!rt->workers[0].home.meter.on)
+		return;
+	th_meter_result(&rt->workers[0].home.meter, &rt->root.longest, &m);
+	(void)thrum_meter_text(&m, text, sizeof text);
+	th_report_text(&rt->observer, &what, text);
+}
+
+static void watch(struct thrum_rt *rt)
+{
+	if (!th_clock_is_virtual(&rt->clock))
+		th_monitor_start(rt);
+}
+
+/* A runtime whose workers are up; `first` is 1 if the caller is worker 0. ring_error: what a first try ended with, or 0. */
+static int rt_start(const thrum_opts *o, unsigned first, int ring_error, struct thrum_rt **ret_rt)
+{
+	struct thrum_rt *rt;
+	bool again;
+	int r = rt_new(o, ring_error, &rt);
+
+	if (r < 0)
+		return r;
+	rt->calls_main = first == 1;
+	r = first ? th_worker_enter(&rt->workers[0]) : 0;
+	if (r == 0) {
+		r = start_threads(rt, first);
+		if (r < 0 && first)
+			th_worker_leave(&rt->workers[0]);
+	}
+	if (r == 0) {
+		*ret_rt = rt;
+		return 0;
+	}
+	/* Rings are locked memory, of which a user may have little: enough for some workers, and not for all. */
+	again = r == -ENOMEM && rt->backend->dispensable && ring_error == 0;
+	rt_free(rt);
+	return again ? rt_start(o, first, r, ret_rt) : r;
 }
 
 int thrum_rt_open(const thrum_opts *opts, thrum_rt **ret_rt)
@@ -241,14 +352,10 @@ int thrum_rt_open(const thrum_opts *opts, thrum_rt **ret_rt)
 	r = resolve_opts(opts, &o);
 	if (r < 0)
 		return r;
-	r = rt_new(&o, &rt);
+	r = rt_start(&o, 0, 0, &rt);
 	if (r < 0)
 		return r;
-	r = start_threads(rt, 0);
-	if (r < 0) {
-		rt_free(rt);
-		return r;
-	}
+	watch(rt);
 	announce(rt);
 	*ret_rt = rt;
 	return 0;
@@ -268,7 +375,17 @@ static void refuse(struct handle *h, int code)
 	th_store_rel(&h->x_done, 1);
 }
 
-static int start_root(struct thrum_rt *rt, struct handle *h, thrum_fx fx)
+/* False: the last has ended. */
+static bool count_root(struct thrum_rt *rt)
+{
+	uint32_t roots = th_load_seq(&rt->x_roots);
+
+	while (roots > 0 && !th_cas_seq(&rt->x_roots, &roots, roots + 1))
+		continue;
+	return roots > 0;
+}
+
+static int start_root(struct thrum_rt *rt, struct handle *h, thrum_fx fx, const char *name)
 {
 	bool foreign;
 	int r;
@@ -276,14 +393,18 @@ static int start_root(struct thrum_rt *rt, struct handle *h, thrum_fx fx)
 	memset(h, 0, sizeof *h);
 	th_task_init(&h->task, fx);
 	h->rt = rt;
+	h->task.name = name;
 	h->task.isolated = true;
 	h->task.done_word = &h->x_done;
 	th_init(&h->x_done, 0);
-	th_add_seq(&rt->x_roots, 1);
+	if (!count_root(rt)) {
+		refuse(h, THRUM_ECLOSED);
+		return THRUM_ECLOSED;
+	}
 	if (th_load_seq(&rt->x_closing))
 		r = THRUM_ECLOSED;
 	else
-		r = th_scope_admit(&rt->root, &h->task);
+		r = th_scope_admit(&rt->root, &h->task, NULL);
 	if (r < 0) {
 		r = THRUM_ECLOSED; /* whatever cancelled the root scope, a shutdown or a deadlock: nothing new starts */
 		refuse(h, r);
@@ -304,7 +425,7 @@ int thrum_rt_start(thrum_rt *rt, thrum_handle *handle, thrum_fx fx)
 		return -EINVAL;
 	if (forked(rt))
 		return -ECHILD;
-	return start_root(rt, of(handle), fx);
+	return start_root(rt, of(handle), fx, NULL);
 }
 
 static int code_of(const struct handle *h)
@@ -338,7 +459,7 @@ void thrum_handle_cancel(thrum_handle *handle)
 
 	/* In a forked child the effect does not run, and its locks may be held for ever (X10). */
 	if (!th_load_acq(&h->x_done) && !forked(h->rt))
-		thrum_task_cancel((thrum_task *)(void *)&h->task);
+		thrum_task_cancel_at_((thrum_task *)(void *)&h->task, NULL, 0);
 }
 
 int thrum_rt_run(thrum_rt *rt, thrum_fx fx)
@@ -377,7 +498,7 @@ int thrum_rt_shutdown(thrum_rt *rt)
 		return 0;
 	if (forked(rt))
 		return -ECHILD;
-	if (th_self())
+	if (th_self() || th_blocking_inside(&rt->blocking))
 		return -EDEADLK;
 	begin_shutdown(rt);
 	th_wait_stopped(rt);
@@ -392,6 +513,8 @@ int thrum_rt_close(thrum_rt *rt)
 		return r;
 	for (unsigned i = 0; i < rt->nworkers; i++)
 		join_worker(&rt->workers[i]);
+	th_monitor_stop(rt);
+	report_meter(rt);
 	rt_free(rt);
 	return 0;
 }
@@ -400,12 +523,16 @@ int thrum_rt_close(thrum_rt *rt)
 void th_rt_stuck(struct thrum_rt *rt)
 {
 	thrum_reason why = { .kind = THRUM_CANCEL_DEADLOCK, .code = -EDEADLK };
-
+	thrum_report what = { .kind = THRUM_REPORT_DEADLOCK, .code = -EDEADLK };
 	thrum_stats stats = { .size = sizeof stats };
+	char text[2048];
+	int n;
 
 	(void)thrum_stats_read(rt, &stats);
-	fprintf(stderr, "thrum: deadlock: %llu fibers, all waiting, and no timer that could fire; cancelling\n",
-		(unsigned long long)stats.fibers_live);
+	n = snprintf(text, sizeof text, "deadlock: %llu fibers, all waiting, and no timer that could fire; cancelling:",
+		     (unsigned long long)stats.fibers_live);
+	th_dump_below(&rt->root.node, text + n, sizeof text - (size_t)n);
+	th_report_text(&rt->observer, &what, text);
 	if (th_xchg_seq(&rt->x_deadlocked, 1))
 		th_abort(__FILE__, __LINE__, "deadlock: fibers wait, shielded, for what can never come");
 	th_node_cancel(&rt->root.node, &why);
@@ -417,6 +544,11 @@ struct main_fx {
 	thrum_fx fx;
 	struct thrum_rt *rt;
 };
+
+void th_main_refused(struct thrum_rt *rt)
+{
+	begin_shutdown(rt);
+}
 
 /* The main effect ends the runtime: other roots are cancelled, and awaited by the loop. */
 static int main_root(void *arg)
@@ -435,7 +567,8 @@ static int run_as_worker_0(struct thrum_rt *rt, thrum_fx fx)
 	thrum_handle h;
 	int r;
 
-	r = start_root(rt, of(&h), (thrum_fx){ main_root, &m });
+	rt->main = &of(&h)->task;
+	r = start_root(rt, of(&h), (thrum_fx){ main_root, &m }, "main");
 	TH_ASSERT(r == 0);
 	th_worker_loop(w);
 	th_worker_leave(w);
@@ -458,20 +591,14 @@ int thrum_run(const thrum_opts *opts, thrum_fx fx)
 	r = resolve_opts(opts, &o);
 	if (r < 0)
 		return r;
-	r = rt_new(&o, &rt);
+	r = rt_start(&o, 1, 0, &rt);
 	if (r < 0)
 		return r;
-	rt->calls_main = true;
-	r = th_worker_enter(&rt->workers[0]);
-	if (r == 0) {
-		r = start_threads(rt, 1);
-		if (r < 0)
-			th_worker_leave(&rt->workers[0]);
-	}
-	if (r == 0) {
-		announce(rt);
-		r = run_as_worker_0(rt, fx);
-	}
+	watch(rt);
+	announce(rt);
+	r = run_as_worker_0(rt, fx);
+	th_monitor_stop(rt);
+	report_meter(rt);
 	rt_free(rt);
 	return r;
 }
@@ -485,26 +612,54 @@ const char *thrum_rt_describe(const thrum_rt *rt)
 	return rt ? rt->describe : NULL;
 }
 
+static void add_stats(thrum_stats *s, struct th_worker *w)
+{
+	s->spawns += th_load_rlx(&w->home.x_spawns);
+	s->inline_runs += th_load_rlx(&w->home.x_inline_runs);
+	s->suspends += th_load_rlx(&w->home.x_suspends);
+	s->io_ops += th_load_rlx(&w->home.x_io_ops);
+	s->steals += th_load_rlx(&w->x_steals);
+	s->steal_fails += th_load_rlx(&w->x_steal_fails);
+	s->forced_steals += th_load_rlx(&w->x_forced);
+	s->fibers += th_load_rlx(&w->x_fibers);
+	s->parks += th_load_rlx(&w->x_parks);
+	s->wakes += th_load_rlx(&w->x_wakes);
+	s->ring_overflows += th_load_rlx(&w->x_overflows);
+	s->fibers_live += th_load_rlx(&w->x_jobs) - th_load_rlx(&w->x_retired);
+}
+
+/* Read one after the other while fibers come and go: warm ones may seem fewer than those in use. */
+static void add_stacks(thrum_stats *s, struct thrum_rt *rt)
+{
+	struct th_stacks_count n = th_stacks_count(rt->stacks);
+
+	s->stacks_mapped = n.mapped;
+	s->stacks_cooled = n.cooled;
+	s->stacks_warm = n.warm > s->fibers_live ? n.warm - s->fibers_live : 0;
+}
+
 int thrum_stats_read(thrum_rt *rt, thrum_stats *s)
 {
 	if (!rt)
 		rt = thrum_rt_self();
 	if (!rt || !s || s->size != sizeof *s)
 		return -EINVAL;
-	memset(s, 0, sizeof *s);
-	s->size = sizeof *s;
-	for (unsigned i = 0; i < rt->nworkers; i++) {
-		struct th_worker *w = &rt->workers[i];
-		s->spawns += th_load_rlx(&w->home.x_spawns);
-		s->inline_runs += th_load_rlx(&w->home.x_inline_runs);
-		s->suspends += th_load_rlx(&w->home.x_suspends);
-		s->io_ops += th_load_rlx(&w->home.x_io_ops);
-		s->steals += th_load_rlx(&w->x_steals);
-		s->fibers += th_load_rlx(&w->x_fibers);
-		s->parks += th_load_rlx(&w->x_parks);
-		s->wakes += th_load_rlx(&w->x_wakes);
-		s->fibers_live += th_load_rlx(&w->x_jobs) - th_load_rlx(&w->x_retired);
-	}
-	s->stacks_mapped = th_stacks_mapped(rt->stacks);
+	*s = (thrum_stats){ .size = sizeof *s };
+	for (unsigned i = 0; i < rt->nworkers; i++)
+		add_stats(s, &rt->workers[i]);
+	add_stacks(s, rt);
+	s->blocking_jobs = th_load_rlx(&rt->blocking.x_jobs);
+	s->blocking_threads = th_load_rlx(&rt->blocking.x_blockers);
+	return 0;
+}
+
+int thrum_stats_read_worker(thrum_rt *rt, unsigned worker, thrum_stats *s)
+{
+	if (!rt)
+		rt = thrum_rt_self();
+	if (!rt || !s || s->size != sizeof *s || worker == 0 || worker > rt->nworkers)
+		return -EINVAL;
+	*s = (thrum_stats){ .size = sizeof *s };
+	add_stats(s, &rt->workers[worker - 1]);
 	return 0;
 }

@@ -1,19 +1,30 @@
-/* sched/self.c: the only thread-local of the library, behind functions that are never inlined: a compiler may keep the
- * address of a thread-local over a call, and a suspension may end on another thread's behalf (see VERIFICATION F2). */
+/* sched/self.c: the only thread-local of the library: the lane of the thread's worker, which the worker begins with.
+ *
+ * The library's own code reaches it by functions that are never inlined: a compiler may keep the address of a thread-local
+ * over a call. For forks (thrum/fork.h) it is visible: a started fiber never changes its thread. */
+#include "../core/fork.h"
 #include "worker.h"
+#include <errno.h>
 
-static _Thread_local struct th_worker *current;
+_Static_assert(offsetof(struct th_worker, lane) == 0, "a lane is where its worker is");
+
+/* What a plain thread sees: no room for any entry, so that each of its forks goes the long way. Only the owner's line of
+ * it is ever looked at. */
+static _Alignas(TH_LANE_LINE) char nobodys_line[TH_LANE_LINE];
+#define NOBODY ((struct thrum_lane_ *)(void *)nobodys_line)
+
+_Thread_local struct thrum_lane_ *thrum_lane_self_ = NOBODY;
 
 __attribute__((noinline)) struct th_worker *th_worker_self(void)
 {
-	struct th_worker *w = current;
+	struct thrum_lane_ *lane = thrum_lane_self_;
 	__asm__ volatile("" ::: "memory");
-	return w;
+	return lane == NOBODY ? NULL : th_container(lane, struct th_worker, lane);
 }
 
 __attribute__((noinline)) void th_worker_set_self(struct th_worker *w)
 {
-	current = w;
+	thrum_lane_self_ = w ? &w->lane : NOBODY;
 	__asm__ volatile("" ::: "memory");
 }
 
@@ -24,11 +35,25 @@ struct th_fib *th_fib_self(void)
 	return w ? w->fiber : NULL; /* thread-private: this file is compiled without ThreadSanitizer */
 }
 
-struct th_fiber *th_self(void)
+struct th_fiber *th_here(void)
 {
 	struct th_fib *fib = th_fib_self();
 
 	return fib ? &fib->core : NULL;
+}
+
+struct th_fiber *th_self(void)
+{
+	struct th_fiber *f = th_here();
+
+	if (f && th_load_rlx(&f->home->lane->fork))
+		th_fork_settle(f);
+	return f;
+}
+
+__attribute__((noinline)) int thrum_errno(void)
+{
+	return errno;
 }
 
 thrum_rt *thrum_rt_self(void)

@@ -10,20 +10,28 @@
 #include "../io/sim.h"
 #include "../core/assert.h"
 #include "../core/hooks.h"
+#include "../core/tsan.h"
+#include "sim_choices.h"
+#include "sim_faults.h"
+#include "sim_timeline.h"
 #include "worker.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#undef aligned_alloc /* not one of the library's (sched/sim_memory.h) */
 
-enum { VTHREADS_MAX = 16, STACK = 256 * 1024 };
-enum { STEPS_MAX = 50000000 }; /* choices in one run: beyond it something spins without end */
+enum { VTHREADS_MAX = 32, STACK = 256 * 1024 };
 
 enum state { RUNNABLE, PARKED, EXITED };
 
-/* A virtual thread: slot 0 is the thread that called thrum_run(), the others are workers started by it. */
+/* A virtual thread: slot 0 is the thread that called thrum_run(), the others are workers started by it, and threads of the
+ * blocking pool. A slot without a stack is free. */
 struct vthread {
 	enum state state;
-	struct th_worker *worker;    /* slots 1…: the one it was started for */
+	struct th_worker *worker;    /* slots 1…: the one it was started for; or */
+	void *(*fn)(void *);         /* what it runs, */
+	void *arg;                   /* on this */
 	struct th_worker *self;      /* what th_worker_self() says on it */
 	struct th_context *at;       /* the stack it was preempted on */
 	struct th_context own;       /* the stack of its loop; in slot 0 the thread's own */
@@ -37,46 +45,16 @@ struct vthread {
 static struct {
 	bool active;
 	struct th_sim_opts opts;
-	uint64_t rng, choices, fingerprint, suspends;
 	int64_t now_ns;
-	unsigned n, current, switch_1_in;
+	unsigned n, current;
+	unsigned pool_threads, pool_threads_max;
 	struct vthread v[VTHREADS_MAX];
 } sim;
 
+static char *stacks[VTHREADS_MAX]; /* of the slots, from run to run: new ones would cost more than the run */
+
 uint64_t th_sim_seed(void) { return sim.opts.seed; }
 int64_t th_sim_now(void) { return sim.now_ns; }
-
-/* --- choices --- */
-
-static uint64_t next_random(void)
-{
-	/* splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators" */
-	uint64_t z = (sim.rng += UINT64_C(0x9e3779b97f4a7c15));
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
-}
-
-uint32_t th_sim_choose(uint32_t n)
-{
-	uint32_t c;
-
-	if (n < 2)
-		return 0;
-	c = (uint32_t)((next_random() >> 32) * n >> 32);
-	sim.fingerprint = (sim.fingerprint ^ c) * UINT64_C(0x100000001b3);
-	if (++sim.choices > STEPS_MAX)
-		th_abort(__FILE__, __LINE__, "seed %llu: no end after %d choices: a livelock",
-			 (unsigned long long)sim.opts.seed, STEPS_MAX);
-	return c;
-}
-
-uint32_t th_choose(uint32_t n, const char *tag)
-{
-	(void)tag;
-	return th_sim_choose(n);
-}
 
 /* --- switching between virtual threads --- */
 
@@ -98,26 +76,11 @@ static void switch_to(unsigned next)
 	th_context_switch(from->at, to->at);
 }
 
-/* One of the other runnable ones; -1 if there is none. */
-static int pick_other(void)
+static struct th_fiber *running_fiber(void)
 {
-	unsigned candidates[VTHREADS_MAX], n = 0;
+	struct th_worker *w = th_worker_self();
 
-	for (unsigned i = 0; i < sim.n; i++)
-		if (sim.v[i].state == RUNNABLE && i != sim.current)
-			candidates[n++] = i;
-	return n > 0 ? (int)candidates[th_sim_choose(n)] : -1;
-}
-
-void th_sim_point(void)
-{
-	int next;
-
-	if (!sim.active || sim.n < 2 || th_sim_choose(sim.switch_1_in) != 0)
-		return;
-	next = pick_other();
-	if (next >= 0)
-		switch_to((unsigned)next);
+	return w && w->fiber ? &w->fiber->core : NULL;
 }
 
 static int64_t wakes_at(const struct vthread *v)
@@ -127,11 +90,83 @@ static int64_t wakes_at(const struct vthread *v)
 	return event < v->until_ns ? event : v->until_ns;
 }
 
+/* One that is parked may go on as soon as what it waits for is there, also while others are busy. */
+static bool may_run(struct vthread *v)
+{
+	if (v->state == PARKED && wakes_at(v) <= sim.now_ns)
+		v->state = RUNNABLE;
+	return v->state == RUNNABLE;
+}
+
+static unsigned other_runnable(unsigned ret_ids[VTHREADS_MAX])
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < sim.n; i++)
+		if (i != sim.current && may_run(&sim.v[i]))
+			ret_ids[n++] = i;
+	return n;
+}
+
+/* One of the other runnable ones; -1 if there is none. */
+static int pick_other(void)
+{
+	unsigned ids[VTHREADS_MAX], n = other_runnable(ids);
+
+	return th_choices_thread(ids, n, -1);
+}
+
+/* Perhaps go on with another one; `at` is the place in the program. */
+static void maybe_switch(const void *at)
+{
+	unsigned ids[VTHREADS_MAX], n = other_runnable(ids);
+	int next = th_choices_thread(ids, n, (int)sim.current);
+
+	if (next < 0)
+		return;
+	if (th_timeline_on)
+		th_timeline_preempted(running_fiber(), at);
+	switch_to((unsigned)next);
+}
+
+void th_sim_suspends(void)
+{
+	if (sim.opts.coarse)
+		maybe_switch(__builtin_return_address(0));
+}
+
+void th_sim_point(void)
+{
+	if (sim.active && sim.n > 1 && th_choices_may_switch())
+		maybe_switch(__builtin_return_address(0));
+}
+
+static struct th_worker *worker_of(unsigned i)
+{
+	struct vthread *v = &sim.v[i];
+
+	return i ? v->worker : v->self ? v->self : th_worker_self();
+}
+
+/* Everyone is parked, so a worker that has work has not been woken for it: the next timer would hide that. */
+static void check_sleepers(void)
+{
+	sim.active = false; /* no points: this is no part of the run */
+	TH_TSAN_PRIVATE_BEGIN();
+	for (unsigned i = 0; i < sim.n; i++)
+		if (sim.v[i].io && th_has_work(worker_of(i)))
+			th_abort(__FILE__, __LINE__, "seed %llu: worker %u sleeps, and there is work for it",
+				 (unsigned long long)sim.opts.seed, worker_of(i)->index);
+	TH_TSAN_PRIVATE_END();
+	sim.active = true;
+}
+
 /* Everyone is parked: move time to the first deadline or event. */
 static void pass_time(void)
 {
 	int64_t first = INT64_MAX;
 
+	check_sleepers();
 	for (unsigned i = 0; i < sim.n; i++)
 		if (sim.v[i].state == PARKED && wakes_at(&sim.v[i]) < first)
 			first = wakes_at(&sim.v[i]);
@@ -141,8 +176,7 @@ static void pass_time(void)
 	if (first > sim.now_ns)
 		sim.now_ns = first;
 	for (unsigned i = 0; i < sim.n; i++)
-		if (sim.v[i].state == PARKED && wakes_at(&sim.v[i]) <= sim.now_ns)
-			sim.v[i].state = RUNNABLE;
+		(void)may_run(&sim.v[i]);
 }
 
 /* Let the others run; time passes if none can. Returns when the current one was picked again. */
@@ -174,9 +208,10 @@ void th_sim_park(struct th_io *io, int64_t until_ns)
 
 void th_sim_unpark(struct th_io *io)
 {
+	TH_ASSERT(io); /* a worker that has closed its ring is woken by nobody (hazard 13) */
 	for (unsigned i = 0; i < sim.n; i++) {
 		struct vthread *v = &sim.v[i];
-		struct th_worker *w = i ? v->worker : v->self ? v->self : th_worker_self();
+		struct th_worker *w = worker_of(i);
 		if (!w || w->home.io != io)
 			continue;
 		v->token = true;
@@ -191,40 +226,107 @@ static void vthread_main(void *arg)
 {
 	struct vthread *v = arg;
 
-	th_worker_main(v->worker);
+	if (v->worker) {
+		th_worker_main(v->worker);
+	} else {
+		(void)v->fn(v->arg);
+		sim.pool_threads--;
+	}
 	v->state = EXITED;
 	run_others();
 	abort(); /* nobody picks an exited one */
 }
 
-int th_thread_start(struct th_worker *w)
+static int vthread_start(const struct vthread *what)
 {
-	struct vthread *v = &sim.v[sim.n];
+	unsigned i = 1;
+	struct vthread *v;
 
-	TH_ASSERT(sim.active && sim.n < VTHREADS_MAX);
-	memset(v, 0, sizeof *v);
-	v->stack = aligned_alloc(4096, STACK);
-	if (!v->stack)
-		return -12;
+	while (i < sim.n && sim.v[i].stack)
+		i++;
+	TH_ASSERT(sim.active && i < VTHREADS_MAX);
+	th_tsan_acquire(&sim); /* whoever had the slot before */
+	if (!stacks[i])
+		stacks[i] = aligned_alloc(4096, STACK);
+	if (!stacks[i])
+		return -ENOMEM;
+	v = &sim.v[i];
+	*v = *what;
+	v->stack = stacks[i];
 	th_context_init(&v->own, v->stack, STACK, vthread_main, v);
 	v->at = &v->own;
-	v->worker = w;
-	sim.n++;
+	v->state = RUNNABLE;
+	if (i == sim.n)
+		sim.n++;
 	return 0;
+}
+
+int th_thread_start(struct th_worker *w)
+{
+	return vthread_start(&(struct vthread){ .worker = w });
+}
+
+static void vthread_join(struct vthread *v)
+{
+	while (v->state != EXITED)
+		run_others();
+	th_context_fini(&v->own);
+	v->stack = NULL; /* the slot's; the next one gets it */
+	th_tsan_release(&sim);
 }
 
 void th_thread_join(struct th_worker *w)
 {
 	for (unsigned i = 1; i < sim.n; i++) {
 		struct vthread *v = &sim.v[i];
-		if (v->worker != w || !v->stack)
-			continue;
-		while (v->state != EXITED)
-			run_others();
-		th_context_fini(&v->own);
-		free(v->stack);
-		v->stack = NULL;
+		if (v->worker == w && v->stack)
+			vthread_join(v);
 	}
+}
+
+int th_thread_start_fn(void *(*fn)(void *), void *arg)
+{
+	int r;
+
+	if (sim.pool_threads >= sim.pool_threads_max)
+		return -EAGAIN;
+	r = vthread_start(&(struct vthread){ .fn = fn, .arg = arg });
+	sim.pool_threads += r == 0;
+	return r;
+}
+
+uintptr_t th_thread_id(void)
+{
+	return sim.current;
+}
+
+void th_thread_join_id(uintptr_t id)
+{
+	vthread_join(&sim.v[id]);
+}
+
+void th_sim_pool_threads(unsigned n)
+{
+	sim.pool_threads_max = n;
+}
+
+void th_sim_block(int64_t ns)
+{
+	struct vthread *v = &sim.v[sim.current];
+
+	TH_ASSERT(!th_worker_self());
+	th_sim_point();
+	if (ns <= 0)
+		return;
+	v->until_ns = sim.now_ns + ns;
+	v->state = PARKED;
+	run_others();
+}
+
+void th_sim_compute(int64_t ns)
+{
+	th_sim_point();
+	sim.now_ns += ns;
 }
 
 struct th_context *th_thread_context(struct th_worker *w)
@@ -233,17 +335,28 @@ struct th_context *th_thread_context(struct th_worker *w)
 	return &sim.v[sim.current].own;
 }
 
-void th_word_wait(th_atomic_u32 *word, uint32_t seen)
+static void wait_on_word(th_atomic_u32 *word, uint32_t seen, int64_t until_ns)
 {
 	struct vthread *v = &sim.v[sim.current];
 
 	if (atomic_load(word) != seen) /* no th_load: looking is part of falling asleep, nothing may come between */
 		return;
 	v->word = word;
-	v->until_ns = INT64_MAX;
+	v->until_ns = until_ns;
 	v->state = PARKED;
 	run_others();
 	v->word = NULL;
+}
+
+void th_word_wait(th_atomic_u32 *word, uint32_t seen)
+{
+	wait_on_word(word, seen, INT64_MAX);
+}
+
+bool th_word_wait_for(th_atomic_u32 *word, uint32_t seen, int64_t ns)
+{
+	wait_on_word(word, seen, sim.now_ns + ns);
+	return atomic_load(word) == seen;
 }
 
 void th_word_wake(th_atomic_u32 *word, int n)
@@ -257,9 +370,20 @@ void th_word_wake(th_atomic_u32 *word, int n)
 	}
 }
 
+bool th_fence_heavy(void)
+{
+	th_fence_seq();
+	return true;
+}
+
 uint64_t th_ticks(void)
 {
-	return th_sim_choose(8) == 0 ? UINT64_MAX : 0; /* now and then a poll is due */
+	return th_sim_choose_of(TH_SIM_SCHEDULER, 8) == 7 ? UINT64_MAX : 0; /* now and then a poll is due */
+}
+
+uint64_t th_seed(void)
+{
+	return sim.opts.seed;
 }
 
 uint64_t th_ticks_100us(void)
@@ -267,14 +391,23 @@ uint64_t th_ticks_100us(void)
 	return UINT64_MAX - 1;
 }
 
+/* No watching thread; on a virtual clock whoever moves it looks. */
+void th_watch_often(struct th_home *home, int64_t grace_ns)
+{
+	(void)home;
+	(void)grace_ns;
+}
+
 /* --- a run --- */
 
-void th_sim_suspended(void)
+void th_sim_who(char *buf, unsigned size)
 {
-	thrum_reason why = { .kind = THRUM_CANCEL_EXPLICIT };
+	struct th_worker *w = th_worker_self();
 
-	if (++sim.suspends == sim.opts.cancel_at)
-		th_node_cancel(&th_worker_self()->rt->root.node, &why);
+	if (w)
+		snprintf(buf, size, "worker %u", w->index);
+	else
+		snprintf(buf, size, "thread %u", sim.current);
 }
 
 void th_sim_begin(const struct th_sim_opts *opts)
@@ -282,23 +415,23 @@ void th_sim_begin(const struct th_sim_opts *opts)
 	TH_ASSERT(!sim.active);
 	memset(&sim, 0, sizeof sim);
 	sim.opts = *opts;
-	sim.rng = opts->seed * UINT64_C(0xd1342543de82ef95) + 1;
-	sim.now_ns = 1000000000;
+	sim.now_ns = TH_SIM_EPOCH_NS;
 	sim.n = 1;
+	sim.pool_threads_max = VTHREADS_MAX / 2;
 	sim.active = true;
 	th_context_init_thread(&sim.v[0].own);
 	th_sim_kernel_reset();
-	/* Coarse and fine runs find different bugs: draw how often to switch. */
-	sim.switch_1_in = opts->switch_1_in ? opts->switch_1_in : 2U << th_sim_choose(5);
+	th_choices_begin(opts);
+	th_faults_begin(opts);
 }
 
 void th_sim_end(struct th_sim_report *r)
 {
 	memset(r, 0, sizeof *r);
-	r->choices = sim.choices;
-	r->fingerprint = sim.fingerprint;
-	r->suspends = sim.suspends;
-	r->virtual_ns = sim.now_ns - 1000000000;
+	r->choices = th_choices_made();
+	r->fingerprint = th_choices_fingerprint();
+	th_faults_end(r);
+	r->virtual_ns = sim.now_ns - TH_SIM_EPOCH_NS;
 	r->ops_left = th_sim_ops_left();
 	r->fds_left = th_sim_fds_left();
 	sim.active = false;

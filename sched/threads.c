@@ -1,5 +1,5 @@
-/* sched/threads.c: what needs the operating system's threads: starting workers, sleeping on a word, a cheap counter, the
- * generator behind th_choose(). The simulation replaces this file by sched/sim.c. */
+/* sched/threads.c: what needs the operating system's threads: starting workers, sleeping on a word, the heavy fence, a cheap
+ * counter, the generator behind th_choose(). The simulation replaces this file by sched/sim.c. */
 #include "../core/assert.h"
 #include "../core/hooks.h"
 #include "../core/tsan.h"
@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* --- workers --- */
@@ -21,8 +23,9 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-/* Workers take no asynchronous signals: a handler of the program must not land on a fiber's small stack (hazard 32). */
-static int create_masked(pthread_t *thread, struct th_worker *w)
+/* Workers take no asynchronous signals: a handler of the program must not land on a fiber's small stack (hazard 32). Nor do
+ * the threads of the blocking pool: the program did not make them, so it cannot have meant them. */
+static int create_masked(pthread_t *thread, void *(*fn)(void *), void *arg)
 {
 	static const int synchronous[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS };
 	sigset_t all, before;
@@ -32,7 +35,7 @@ static int create_masked(pthread_t *thread, struct th_worker *w)
 	for (size_t i = 0; i < sizeof synchronous / sizeof *synchronous; i++)
 		sigdelset(&all, synchronous[i]);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(thread, NULL, thread_main, w);
+	r = pthread_create(thread, NULL, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return -r;
 }
@@ -44,7 +47,7 @@ int th_thread_start(struct th_worker *w)
 
 	if (!thread)
 		return -ENOMEM;
-	r = create_masked(thread, w);
+	r = create_masked(thread, thread_main, w);
 	if (r < 0) {
 		free(thread);
 		return r;
@@ -61,6 +64,25 @@ void th_thread_join(struct th_worker *w)
 	TH_ASSERT(r == 0);
 	free(thread);
 	w->os_thread = NULL;
+}
+
+int th_thread_start_fn(void *(*fn)(void *), void *arg)
+{
+	pthread_t thread;
+
+	return create_masked(&thread, fn, arg);
+}
+
+uintptr_t th_thread_id(void)
+{
+	return (uintptr_t)pthread_self();
+}
+
+void th_thread_join_id(uintptr_t id)
+{
+	int r = pthread_join((pthread_t)id, NULL);
+
+	TH_ASSERT(r == 0);
 }
 
 struct th_context *th_thread_context(struct th_worker *w)
@@ -80,6 +102,16 @@ void th_word_wait(th_atomic_u32 *word, uint32_t seen)
 	TH_TSAN_PRIVATE_END();
 }
 
+bool th_word_wait_for(th_atomic_u32 *word, uint32_t seen, int64_t ns)
+{
+	struct timespec ts = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+	int saved = errno;
+	bool expired = syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, &ts, NULL, 0) < 0 && errno == ETIMEDOUT;
+
+	errno = saved;
+	return expired;
+}
+
 void th_word_wake(th_atomic_u32 *word, int n)
 {
 	TH_TSAN_PRIVATE_BEGIN();
@@ -87,6 +119,35 @@ void th_word_wake(th_atomic_u32 *word, int n)
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
 	errno = saved;
 	TH_TSAN_PRIVATE_END();
+}
+
+/* --- the heavy fence --- */
+
+static bool membarrier(int command)
+{
+	int saved = errno;
+	long r = syscall(SYS_membarrier, command, 0, 0);
+
+	errno = saved;
+	return r == 0;
+}
+
+/* The process registers when its first call is refused; nothing is kept here, so a forked child does the same. With several
+ * threads that takes the kernel milliseconds: sched/rt.c calls once before there are any. The system call alone may be no
+ * fence where only one thread runs; and ThreadSanitizer knows nothing of it. */
+bool th_fence_heavy(void)
+{
+	bool done;
+
+	TH_TSAN_PRIVATE_BEGIN(); /* errno is the thread's, not the fiber's */
+	done = membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) || (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) &&
+								membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED));
+	TH_TSAN_PRIVATE_END();
+	th_fence_seq();
+#ifdef THRUM_FULL_FENCE
+	done = true; /* the owners' own fences do it */
+#endif
+	return done;
 }
 
 /* --- counter and choice --- */
@@ -113,6 +174,11 @@ uint64_t th_ticks_100us(void)
 	__asm__("mrs %0, cntfrq_el0" : "=r"(hz));
 	return hz / 10000;
 #endif
+}
+
+uint64_t th_seed(void)
+{
+	return th_ticks() | 1;
 }
 
 /* xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled". */

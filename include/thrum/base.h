@@ -30,6 +30,11 @@ enum {
 	THRUM_ENOTFIBER = -4097, /* the call suspends, and the caller is not a fiber */
 	THRUM_EEOF = -4098,      /* the stream ended before the bytes asked for had come */
 	THRUM_EDIED = -4099,     /* a defect, reported with thrum_die() */
+	THRUM_EOPEN = -4100,     /* a circuit breaker is open: not tried */
+	THRUM_ENONAME = -4101,   /* no such name or service */
+	THRUM_ENOSERVICE = -4102, /* a service that nobody has provided; thrum_service_missing() names it */
+	THRUM_EEXIT = -4103,     /* a process ended with another exit code than 0 */
+	THRUM_ESIGNALED = -4104, /* a process was ended by a signal */
 	THRUM_CODE_LAST_ = -8191
 };
 #define THRUM_APP(n) (THRUM_CODE_LAST_ - 1 - (int)(n))

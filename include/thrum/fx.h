@@ -28,12 +28,18 @@ typedef struct thrum_fx {
 		fx_.arg = (void *)arg_;                                    \
 		return fx_;                                                \
 	}                                                                  \
+	static inline THRUM_UNUSED_OK_ int fn##_items_(struct thrum_items_ *items_) \
+	{                                                                  \
+		return thrum_items_run_(items_, fn##_run_);                \
+	}                                                                  \
 	struct thrum_fx
 
 /* Run it here and now, in the caller's scope. Any thread; suspends if the effect does. Returns its code;
- * -EINVAL for an effect without a function (E6). */
+ * -EINVAL for an effect without a function (E6). Unlike every other call that runs an effect in the caller's place it never
+ * changes the stack; those go on on a fresh one where this one runs low, and return -ENOMEM if there is no memory for it. */
 THRUM_API int thrum_call(thrum_fx fx);
 
+/* Effects as values. Any thread; nothing suspends before they run. */
 THRUM_API thrum_fx thrum_succeed(void);   /* returns 0 */
 THRUM_API thrum_fx thrum_fail(int code);  /* returns code; -EINVAL if code is not negative */
 THRUM_API thrum_fx thrum_never(void);     /* suspends until cancelled, then -ECANCELED */
@@ -41,4 +47,5 @@ THRUM_API thrum_fx thrum_never(void);     /* suspends until cancelled, then -ECA
 #ifdef __cplusplus
 }
 #endif
+#include <thrum/fork.h> /* what THRUM_FX() expands to */
 #endif

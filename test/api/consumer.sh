@@ -6,9 +6,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 build_and_run() { # with these options for the configure step
-	"$CMAKE" -S "$root/test/api/consumer" -B "$work/build" -G "$GENERATOR" -DCMAKE_C_COMPILER="$CC" "$@"
+	"$CMAKE" -S "$root/test/api/consumer" -B "$work/build" -G "$GENERATOR" \
+		-DCMAKE_C_COMPILER="$CC" -DCMAKE_CXX_COMPILER="$CXX" "$@"
 	"$CMAKE" --build "$work/build"
 	"$work/build/consumer"
+	"$work/build/consumer-cxx"
+	"$work/build/consumer-sim"
 }
 
 if [ "$how" = subdirectory ]; then
@@ -41,5 +44,11 @@ pkg-config)
 	# shellcheck disable=SC2046
 	"$CC" -std=c11 "$root/test/api/consumer/main.c" -o "$work/static" $(pkg-config --static --cflags --libs thrum)
 	"$work/static"
+	# shellcheck disable=SC2046
+	"$CXX" -std=c++17 "$root/test/api/consumer/main.cpp" -o "$work/cxx" $(pkg-config --static --cflags --libs thrum)
+	"$work/cxx"
+	# shellcheck disable=SC2046
+	"$CC" -std=c11 "$root/test/api/consumer/sim.c" -o "$work/sim" $(pkg-config --cflags --libs thrum-sim)
+	"$work/sim"
 	;;
 esac

@@ -11,6 +11,9 @@ static int fetch(struct job *j)
 }
 THRUM_FX(fetch, struct job);
 
+THRUM_SERVICE(job, struct job);
+THRUM_SERVICE(other, long);
+
 int probe(struct job *jobs, long *other, thrum_scope *s, thrum_task *t);
 int probe(struct job *jobs, long *other, thrum_scope *s, thrum_task *t)
 {
@@ -39,6 +42,10 @@ int probe(struct job *jobs, long *other, thrum_scope *s, thrum_task *t)
 	return code + (int)now.ns;
 #elif CASE == 7 /* an effect is not a function */
 	return code + thrum_zip_par(fetch, fetch) + (int)now.ns;
+#elif CASE == 8 /* a service has a type */
+	return code + job_provide(other, fetch_fx(jobs)) + (int)now.ns;
+#elif CASE == 9 /* as what is asked for, too */
+	return code + job_require(&other) + (int)now.ns;
 #else
 #error "last case"
 #endif

@@ -1,10 +1,10 @@
 #!/bin/sh
-# misuse.sh CC ROOT: misuse.c must compile as CASE 0 and must not as any other case.
+# misuse.sh COMPILER ROOT FILE STANDARD: FILE, misuse.c or misuse.cpp, must compile as CASE 0 and must not as any other case.
 set -eu
-cc=$1 root=$2
+cc=$1 root=$2 file=$3 std=$4
 compiles() {
-	"$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror -DCASE="$1" -I "$root/include" \
-		-c "$root/test/api/misuse.c" -o /dev/null 2>"$log"
+	"$cc" -std="$std" -Wall -Wextra -Wpedantic -Werror -DCASE="$1" -I "$root/include" \
+		-c "$root/test/api/$file" -o /dev/null 2>"$log"
 }
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

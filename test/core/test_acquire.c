@@ -7,7 +7,7 @@
 struct resource {
 	int acquire_ms, acquire_code, use_ms, use_code, release_ms, release_code;
 	char log[16];
-	int n, exit_code, released;
+	int n, exit_code, acquired, released;
 	pthread_t used_on, released_on;
 };
 
@@ -418,7 +418,80 @@ TH_TEST(acquire, no_memory_is_told_before_acquire_starts_A9)
 {
 	struct th_said said;
 
-	if (TH_SANITIZED)
-		return; /* a sanitizer needs address space of its own */
+	if (TH_UNLIMITED)
+		return;
 	TH_CHECK_CHILD_OK(th_child(run_without_memory, NULL, &said), &said);
+}
+
+/* --- A2: an acquire that sees cancels --- */
+
+static int acquire_slowly(struct resource *r)
+{
+	int code = thrum_sleep(thrum_ms(50));
+
+	r->acquired += code >= 0;
+	return code;
+}
+THRUM_FX(acquire_slowly, struct resource);
+
+static int bracket_interruptible(struct resource *r)
+{
+	return thrum_bracket_interruptible(acquire_slowly_fx(r), use_fx(r), release_fx(r));
+}
+THRUM_FX(bracket_interruptible, struct resource);
+
+static int acquire_interruptible(struct resource *r)
+{
+	return thrum_acquire_release_interruptible(acquire_slowly_fx(r), release_fx(r));
+}
+THRUM_FX(acquire_interruptible, struct resource);
+
+TH_FIBER_TEST(JUMP, acquire, interruptible_sees_a_cancel_and_releases_nothing_A2_A3)
+{
+	struct resource a = { 0 }, b = { 0 };
+	long long t0 = th_now_ms();
+	struct th_outside o = th_cancel_after(10, bracket_interruptible_fx(&a));
+
+	TH_CHECK_EQ(o.code, -ECANCELED);
+	TH_CHECK_EQ(o.at_ms - t0, 10);
+	CHECK_LOG(&a, "");
+	o = th_cancel_after(10, acquire_interruptible_fx(&b));
+	TH_CHECK_EQ(o.code, -ECANCELED);
+	TH_CHECK_EQ(o.at_ms - t0, 20);
+	CHECK_LOG(&b, "");
+	return 0;
+}
+
+/* The acquire succeeds though a cancel has come: what it has is released all the same. */
+static int acquire_despite(struct resource *r)
+{
+	(void)thrum_sleep(thrum_ms(50));
+	r->acquired++;
+	return 0;
+}
+THRUM_FX(acquire_despite, struct resource);
+
+static int bracket_despite(struct resource *r)
+{
+	return thrum_bracket_interruptible(acquire_despite_fx(r), use_fx(r), release_fx(r));
+}
+THRUM_FX(bracket_despite, struct resource);
+
+static int scoped_despite(struct resource *r)
+{
+	return thrum_acquire_release_interruptible(acquire_despite_fx(r), release_fx(r));
+}
+THRUM_FX(scoped_despite, struct resource);
+
+TH_FIBER_TEST(JUMP, acquire, interruptible_success_is_always_released_A2)
+{
+	struct resource a = { 0 }, b = { 0 };
+
+	TH_CHECK_EQ(th_cancel_after(10, bracket_despite_fx(&a)).code, -ECANCELED);
+	TH_CHECK_EQ(a.acquired, 1);
+	CHECK_LOG(&a, "r");
+	TH_CHECK_EQ(th_cancel_after(10, scoped_despite_fx(&b)).code, -ECANCELED);
+	TH_CHECK_EQ(b.acquired, 1);
+	CHECK_LOG(&b, "r");
+	return 0;
 }

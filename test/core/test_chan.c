@@ -1,4 +1,4 @@
-/* test/core/test_chan.c: channels (Q1-Q5). */
+/* test/core/test_chan.c: channels (Q1-Q6, G10). */
 #include <pthread.h>
 #include <sched.h>
 #include "test/support/child.h"
@@ -463,6 +463,412 @@ TH_TEST(chan, plain_thread_wakes_a_parked_receiver_and_a_parked_sender_X1)
 	thrum_chan_fini(&c);
 }
 
+/* --- Q1: unbounded, and overflow --- */
+
+/* What a channel's drop was given. */
+struct dropped {
+	int n, sum, last, suspend_code;
+	bool suspends;
+};
+static void drop_int(void *item, void *arg)
+{
+	struct dropped *d = arg;
+
+	d->n++;
+	d->last = *(int *)item;
+	d->sum += d->last;
+	*(int *)item = -1; /* it is the drop's own */
+	if (d->suspends)
+		d->suspend_code = thrum_sleep(thrum_ms(1));
+}
+
+static thrum_chan *open_with(thrum_chan *c, size_t capacity, unsigned overflow, struct dropped *d)
+{
+	TH_CHECK_EQ(thrum_chan_init_with(c, THRUM_CHAN_OPTS(.item_bytes = sizeof(int), .capacity = capacity,
+							    .overflow = overflow, .drop = drop_int, .drop_arg = d)), 0);
+	return c;
+}
+
+TH_TEST(chan, options_that_mean_nothing_are_refused_Q1)
+{
+	thrum_chan c;
+
+	TH_CHECK_EQ(thrum_chan_init_with(&c, NULL), -EINVAL);
+	TH_CHECK_EQ(thrum_chan_init_with(&c, &(thrum_chan_opts){ .item_bytes = 4 }), -EINVAL); /* without a size */
+	TH_CHECK_EQ(thrum_chan_init_with(&c, THRUM_CHAN_OPTS(.capacity = 4)), -EINVAL);
+	TH_CHECK_EQ(thrum_chan_init_with(&c, THRUM_CHAN_OPTS(.item_bytes = 4, .capacity = 4, .overflow = 3)), -EINVAL);
+	TH_CHECK_EQ(thrum_chan_init_with(&c, THRUM_CHAN_OPTS(.item_bytes = 4, .overflow = THRUM_OVERFLOW_DROP_OLD)), -EINVAL);
+	for (unsigned policy = THRUM_OVERFLOW_DROP_NEW; policy <= THRUM_OVERFLOW_DROP_OLD; policy++)
+		TH_CHECK_EQ(thrum_chan_init_with(&c, THRUM_CHAN_OPTS(.item_bytes = 4, .capacity = THRUM_CHAN_UNBOUNDED,
+								     .overflow = policy)), -EINVAL);
+}
+
+TH_FIBER_TEST(JUMP, chan, unbounded_never_waits_and_keeps_the_order_Q1)
+{
+	enum { MANY = 5000 };
+	thrum_chan c;
+	int next = 0, sent = 0;
+
+	open_chan(&c, THRUM_CHAN_UNBOUNDED);
+	for (int round = 1; sent < MANY; round++) { /* it grows while its beginning lies anywhere in the ring */
+		for (int i = 0; i < 3 * round; i++)
+			put(&c, sent++);
+		for (int i = 0; i < 2 * round; i++)
+			TH_CHECK_EQ(take(&c), next++);
+	}
+	TH_CHECK_EQ(thrum_chan_len(&c), sent - next);
+	while (next < sent)
+		TH_CHECK_EQ(take(&c), next++);
+	TH_CHECK_EQ(thrum_chan_len(&c), 0);
+	thrum_chan_fini(&c);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, chan, unbounded_without_memory_says_so_and_keeps_what_it_has_Q1)
+{
+	enum { HUGE_SHIFT = 42 }; /* 16 items of 4 TiB */
+	char *item;
+	thrum_chan c;
+
+	TH_CHECK_EQ(thrum_chan_init(&c, SIZE_MAX / 2, THRUM_CHAN_UNBOUNDED), 0);
+	item = (char *)&c; /* never read: there is no room for it */
+	TH_CHECK_EQ(thrum_chan_send(&c, item), -ENOMEM);
+	TH_CHECK_EQ(thrum_chan_try_send(&c, item), -ENOMEM);
+	TH_CHECK_EQ(thrum_chan_send_many(&c, item, 1, NULL), -ENOMEM);
+	TH_CHECK_EQ(thrum_chan_len(&c), 0);
+	thrum_chan_fini(&c);
+	if (TH_SANITIZED) /* their allocators end the process instead */
+		return 0;
+	TH_CHECK_EQ(thrum_chan_init(&c, (size_t)1 << HUGE_SHIFT, THRUM_CHAN_UNBOUNDED), 0);
+	TH_CHECK_EQ(thrum_chan_send(&c, item), -ENOMEM);
+	thrum_chan_fini(&c);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, chan, full_drops_the_new_Q1)
+{
+	struct dropped d = { 0 };
+	thrum_chan c;
+
+	open_with(&c, 2, THRUM_OVERFLOW_DROP_NEW, &d);
+	for (int i = 1; i <= 2; i++)
+		put(&c, i);
+	for (int i = 3; i <= 4; i++) {
+		TH_CHECK_EQ(thrum_chan_send(&c, &i), THRUM_CHAN_DROPPED);
+		TH_CHECK_EQ(d.last, i);
+	}
+	TH_CHECK_EQ(d.n, 2);
+	for (int i = 1; i <= 2; i++)
+		TH_CHECK_EQ(take(&c), i);
+	thrum_chan_fini(&c);
+	TH_CHECK_EQ(d.n, 2);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, chan, full_drops_the_old_Q1)
+{
+	struct dropped d = { 0 };
+	thrum_chan c;
+
+	open_with(&c, 2, THRUM_OVERFLOW_DROP_OLD, &d);
+	for (int i = 1; i <= 2; i++)
+		put(&c, i);
+	for (int i = 3; i <= 7; i++) {
+		TH_CHECK_EQ(thrum_chan_try_send(&c, &i), THRUM_CHAN_DROPPED);
+		TH_CHECK_EQ(d.last, i - 2);
+	}
+	for (int i = 6; i <= 7; i++)
+		TH_CHECK_EQ(take(&c), i);
+	TH_CHECK_EQ(d.n, 5);
+	thrum_chan_fini(&c);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, chan, rendezvous_drops_what_nobody_waits_for_Q1)
+{
+	struct dropped d = { 0 };
+	thrum_chan c;
+	struct end receiver = { .chan = open_with(&c, 0, THRUM_OVERFLOW_DROP_NEW, &d) };
+	thrum_scope s;
+	int item = 3;
+
+	TH_CHECK_EQ(thrum_chan_send(&c, &item), THRUM_CHAN_DROPPED);
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	start(&s, recv_one_fx(&receiver));
+	item = 4;
+	TH_CHECK_EQ(thrum_chan_send(&c, &item), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(receiver.item, 4);
+	TH_CHECK_EQ(d.n, 1);
+	TH_CHECK_EQ(d.last, 3);
+	thrum_chan_fini(&c);
+	return 0;
+}
+
+/* Larger than what a send keeps on its stack. */
+struct huge {
+	char bytes[1000];
+};
+static void drop_huge(void *item, void *arg)
+{
+	struct huge *h = item;
+
+	for (size_t i = 1; i < sizeof h->bytes; i++)
+		TH_CHECK_EQ(h->bytes[i], h->bytes[0]);
+	*(int *)arg = *(int *)arg * 10 + h->bytes[0];
+}
+
+TH_FIBER_TEST(JUMP, chan, large_items_are_dropped_whole_Q1)
+{
+	for (unsigned policy = THRUM_OVERFLOW_DROP_NEW; policy <= THRUM_OVERFLOW_DROP_OLD; policy++) {
+		struct huge h;
+		thrum_chan c;
+		int seen = 0;
+
+		TH_CHECK_EQ(thrum_chan_init_with(&c, THRUM_CHAN_OPTS(.item_bytes = sizeof h, .capacity = 1, .overflow = policy,
+								     .drop = drop_huge, .drop_arg = &seen)), 0);
+		for (int i = 1; i <= 3; i++) {
+			memset(&h, i, sizeof h);
+			TH_CHECK_EQ(thrum_chan_send(&c, &h), i == 1 ? 0 : THRUM_CHAN_DROPPED);
+		}
+		thrum_chan_fini(&c);
+		TH_CHECK_EQ(seen, policy == THRUM_OVERFLOW_DROP_NEW ? 231 : 123);
+	}
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, chan, policy_without_a_drop_forgets_Q1)
+{
+	thrum_chan c;
+	int item = 1;
+
+	TH_CHECK_EQ(thrum_chan_init_with(&c, THRUM_CHAN_OPTS(.item_bytes = sizeof item, .capacity = 1,
+							     .overflow = THRUM_OVERFLOW_DROP_OLD)), 0);
+	TH_CHECK_EQ(thrum_chan_send(&c, &item), 0);
+	item = 2;
+	TH_CHECK_EQ(thrum_chan_send(&c, &item), THRUM_CHAN_DROPPED);
+	TH_CHECK_EQ(take(&c), 2);
+	thrum_chan_fini(&c);
+	return 0;
+}
+
+/* --- Q5, G10: drop --- */
+
+TH_TEST(chan, leftovers_go_to_the_drop_once_Q5_G10)
+{
+	struct dropped d = { 0 };
+	thrum_chan c;
+	int item;
+
+	open_with(&c, 4, THRUM_OVERFLOW_BLOCK, &d);
+	for (int i = 1; i <= 4; i++)
+		TH_CHECK_EQ(thrum_chan_try_send(&c, &i), 0);
+	TH_CHECK_EQ(thrum_chan_try_recv(&c, &item), 0); /* this one is the receiver's */
+	item = 5;
+	TH_CHECK_EQ(thrum_chan_try_send(&c, &item), 0); /* round the end of the ring */
+	TH_CHECK_EQ(thrum_chan_close(&c), 0);
+	TH_CHECK_EQ(d.n, 0);
+	TH_CHECK_EQ(thrum_chan_try_send(&c, &item), THRUM_ECLOSED); /* this one is still the sender's */
+	thrum_chan_fini(&c);
+	TH_CHECK_EQ(d.n, 4);
+	TH_CHECK_EQ(d.sum, 2 + 3 + 4 + 5);
+	TH_CHECK_EQ(d.last, 5); /* in order */
+}
+
+static int fini_it(void *c)
+{
+	thrum_chan_fini(c);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, chan, drop_runs_shielded_G10)
+{
+	struct dropped d = { .suspends = true, .suspend_code = 1 };
+	thrum_chan c;
+
+	put(open_with(&c, 1, THRUM_OVERFLOW_BLOCK, &d), 1);
+	TH_CHECK_EQ(th_call_cancelled((thrum_fx){ fini_it, &c }), 0);
+	TH_CHECK_EQ(d.n, 1);
+	TH_CHECK_EQ(d.suspend_code, 0);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, chan, cancelled_send_drops_nothing_Q4)
+{
+	struct dropped d = { 0 };
+	thrum_chan c;
+	struct end e = { .chan = open_with(&c, 1, THRUM_OVERFLOW_BLOCK, &d), .item = 2 };
+
+	put(&c, 1);
+	TH_CHECK_EQ(thrum_timeout((thrum_fx){ send_from, &e }, thrum_ms(10)), -ETIMEDOUT);
+	TH_CHECK_EQ(take(&c), 1);
+	thrum_chan_fini(&c);
+	TH_CHECK_EQ(d.n, 0);
+	return 0;
+}
+
+/* --- Q6: many at a time --- */
+
+enum { MOST = 200 };
+
+struct many {
+	thrum_chan *chan;
+	int items[MOST];
+	size_t min, n, done;
+	int code;
+};
+static int send_many(struct many *m)
+{
+	m->code = thrum_chan_send_many(m->chan, m->items, m->n, &m->done);
+	return m->code;
+}
+static int recv_many(struct many *m)
+{
+	m->code = thrum_chan_recv_many(m->chan, m->items, m->min, m->n, &m->done);
+	return m->code;
+}
+THRUM_FX(send_many, struct many);
+THRUM_FX(recv_many, struct many);
+
+static void number(struct many *m)
+{
+	for (int i = 0; i < MOST; i++)
+		m->items[i] = i;
+}
+static void check_numbers(const struct many *m, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		TH_CHECK_EQ(m->items[i], i);
+}
+
+TH_FIBER_TEST(JUMP, chan, many_go_through_whatever_the_capacity_Q6)
+{
+	static const size_t capacities[] = { 0, 1, 3, MOST, THRUM_CHAN_UNBOUNDED };
+
+	for (size_t i = 0; i < sizeof capacities / sizeof capacities[0]; i++) {
+		thrum_chan c;
+		struct many in = { .chan = open_chan(&c, capacities[i]), .n = MOST };
+		struct many out = { .chan = &c, .min = MOST, .n = MOST };
+
+		number(&in);
+		TH_CHECK_EQ(thrum_zip_par(send_many_fx(&in), recv_many_fx(&out)), 0);
+		TH_CHECK_EQ(in.done, MOST);
+		TH_CHECK_EQ(out.done, MOST);
+		check_numbers(&out, MOST);
+		thrum_chan_fini(&c);
+	}
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, chan, many_cancelled_say_how_many_Q6)
+{
+	thrum_chan c;
+	struct many in = { .chan = open_chan(&c, 5), .n = 8 }, out = { .chan = &c, .min = 9, .n = 10 };
+
+	number(&in);
+	TH_CHECK_EQ(thrum_timeout(send_many_fx(&in), thrum_ms(5)), -ETIMEDOUT);
+	TH_CHECK_EQ(in.code, -ECANCELED);
+	TH_CHECK_EQ(in.done, 5);
+	TH_CHECK_EQ(thrum_timeout(recv_many_fx(&out), thrum_ms(5)), -ETIMEDOUT);
+	TH_CHECK_EQ(out.code, -ECANCELED);
+	TH_CHECK_EQ(out.done, 5); /* those five, and not one of the others */
+	check_numbers(&out, 5);
+	TH_CHECK_EQ(th_call_cancelled(send_many_fx(&in)), -ECANCELED);
+	TH_CHECK_EQ(in.done, 0);
+	TH_CHECK_EQ(th_call_cancelled(recv_many_fx(&out)), -ECANCELED);
+	TH_CHECK_EQ(out.done, 0);
+	in.n = out.n = out.min = 0; /* a cancel point even then */
+	TH_CHECK_EQ(th_call_cancelled(send_many_fx(&in)), -ECANCELED);
+	TH_CHECK_EQ(th_call_cancelled(recv_many_fx(&out)), -ECANCELED);
+	thrum_chan_fini(&c);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, chan, many_on_a_closed_channel_say_how_many_Q6_Q3)
+{
+	thrum_chan c;
+	struct many in = { .chan = open_chan(&c, 5), .n = 8 }, out = { .chan = &c, .min = 8, .n = 8 };
+	thrum_scope s;
+
+	number(&in);
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, NULL, send_many_fx(&in), THRUM_SPAWN_OPTS(.isolated = true)), 0);
+	TH_CHECK_EQ(thrum_sleep(thrum_ms(1)), 0);
+	TH_CHECK_EQ(thrum_chan_close(&c), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(in.code, THRUM_ECLOSED);
+	TH_CHECK_EQ(in.done, 5);
+	TH_CHECK_EQ(recv_many(&out), THRUM_ECLOSED);
+	TH_CHECK_EQ(out.done, 5);
+	check_numbers(&out, 5);
+	thrum_chan_fini(&c);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, chan, receive_many_takes_what_is_there_beyond_the_least_Q6)
+{
+	thrum_chan c;
+	struct many in = { .chan = open_chan(&c, MOST), .n = 150 }, out = { .chan = &c, .min = 2, .n = MOST };
+	thrum_scope s;
+	int item = 0;
+
+	number(&in);
+	TH_CHECK_EQ(send_many(&in), 0);
+	TH_CHECK_EQ(recv_many(&out), 0);
+	TH_CHECK_EQ(out.done, 150);
+	TH_CHECK_EQ(thrum_scope_open(&s), 0); /* one is not enough, so it waits for the second */
+	TH_CHECK_EQ(thrum_go(&s, recv_many_fx(&out)), 0);
+	TH_CHECK_EQ(thrum_sleep(thrum_ms(1)), 0);
+	put(&c, item++);
+	TH_CHECK_EQ(thrum_sleep(thrum_ms(1)), 0);
+	put(&c, item++);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(out.done, 2);
+	out.min = 0;
+	TH_CHECK_EQ(recv_many(&out), 0); /* does not wait */
+	TH_CHECK_EQ(out.done, 0);
+	out.min = MOST + 1;
+	TH_CHECK_EQ(recv_many(&out), -EINVAL);
+	TH_CHECK_EQ(thrum_chan_send_many(&c, NULL, 1, NULL), -EINVAL);
+	TH_CHECK_EQ(thrum_chan_recv_many(&c, NULL, 0, 1, NULL), -EINVAL);
+	TH_CHECK_EQ(thrum_chan_send_many(&c, NULL, 0, NULL), 0);
+	TH_CHECK_EQ(thrum_chan_recv_many(&c, NULL, 0, 0, NULL), 0);
+	thrum_chan_fini(&c);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, chan, many_under_a_dropping_policy_Q6)
+{
+	struct dropped d = { 0 };
+	thrum_chan c;
+	struct many in = { .chan = open_with(&c, 3, THRUM_OVERFLOW_DROP_OLD, &d), .n = 10 };
+
+	number(&in);
+	TH_CHECK_EQ(send_many(&in), THRUM_CHAN_DROPPED);
+	TH_CHECK_EQ(in.done, 10);
+	TH_CHECK_EQ(d.n, 7);
+	for (int i = 7; i < 10; i++)
+		TH_CHECK_EQ(take(&c), i);
+	thrum_chan_fini(&c);
+	return 0;
+}
+
+TH_TEST(chan, plain_thread_may_not_wait_X1)
+{
+	size_t done = 7;
+	thrum_chan c;
+	int item = 1;
+
+	open_chan(&c, 1);
+	TH_CHECK_EQ(thrum_chan_send(&c, &item), THRUM_ENOTFIBER);
+	TH_CHECK_EQ(thrum_chan_recv(&c, &item), THRUM_ENOTFIBER);
+	TH_CHECK_EQ(thrum_chan_send_many(&c, &item, 1, &done), THRUM_ENOTFIBER);
+	TH_CHECK_EQ(done, 0);
+	TH_CHECK_EQ(thrum_chan_recv_many(&c, &item, 1, 1, NULL), THRUM_ENOTFIBER);
+	TH_CHECK_EQ(thrum_chan_len(&c), 0);
+	thrum_chan_fini(&c);
+}
+
 /* --- many at once --- */
 
 enum { PRODUCERS = 4, ITEMS = 2000 };
@@ -520,3 +926,4 @@ static int pass_items(size_t capacity)
 
 TH_FIBER_TEST(JUMP, chan, many_producers_and_consumers_rendezvous_Q2) { return pass_items(0); }
 TH_FIBER_TEST(JUMP, chan, many_producers_and_consumers_bounded_Q2) { return pass_items(3); }
+TH_FIBER_TEST(JUMP, chan, many_producers_and_consumers_unbounded_Q2) { return pass_items(THRUM_CHAN_UNBOUNDED); }

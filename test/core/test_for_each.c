@@ -48,7 +48,7 @@ static int square(struct square *s)
 THRUM_FX(square, struct square);
 
 /* D5: zero and NULL are results like any other. */
-TH_FIBER_TEST(JUMP, for_each, results_in_input_order_zero_and_null_kept_F1)
+TH_FIBER_TEST(JUMP, for_each, results_in_input_order_zero_and_null_kept_F1) /* D5 */
 {
 	struct square s[10];
 
@@ -63,7 +63,7 @@ TH_FIBER_TEST(JUMP, for_each, results_in_input_order_zero_and_null_kept_F1)
 }
 
 /* D4 */
-TH_FIBER_TEST(JUMP, for_each, of_no_items_succeeds_and_calls_nothing_F2)
+TH_FIBER_TEST(JUMP, for_each, of_no_items_succeeds_and_calls_nothing_F2) /* D4 */
 {
 	struct room room = { 0 };
 	struct item item = { .room = &room };
@@ -77,7 +77,7 @@ TH_FIBER_TEST(JUMP, for_each, of_no_items_succeeds_and_calls_nothing_F2)
 }
 
 /* D8 */
-TH_FIBER_TEST(JUMP, for_each, parallelism_0_is_an_error_F3)
+TH_FIBER_TEST(JUMP, for_each, parallelism_0_is_an_error_F3) /* D8 */
 {
 	struct room room = { 0 };
 	struct item item = { .room = &room };
@@ -85,6 +85,20 @@ TH_FIBER_TEST(JUMP, for_each, parallelism_0_is_an_error_F3)
 	TH_CHECK_EQ(thrum_for_each_par(&item, 1, work, 0), -EINVAL);
 	TH_CHECK_EQ(thrum_for_each_par(&item, 0, work, 0), -EINVAL);
 	TH_CHECK_EQ(th_counted(&room.started), 0);
+	return 0;
+}
+
+/* An item alone needs no second runner. */
+TH_FIBER_TEST(JUMP, for_each, of_one_item_spawns_nothing_F4)
+{
+	struct room room = { 0 };
+	struct item item = { .room = &room, .ms = 10 };
+	thrum_stats before = { .size = sizeof before }, after = { .size = sizeof after };
+
+	TH_CHECK_EQ(thrum_stats_read(thrum_rt_self(), &before), 0);
+	TH_CHECK_EQ(thrum_for_each_par(&item, 1, work, THRUM_UNBOUNDED), 0);
+	TH_CHECK_EQ(thrum_stats_read(thrum_rt_self(), &after), 0);
+	TH_CHECK_EQ(after.spawns, before.spawns);
 	return 0;
 }
 
@@ -159,7 +173,7 @@ static int run_5_at_once(struct pulls *p)
 }
 THRUM_FX(run_5_at_once, struct pulls);
 
-TH_FIBER_TEST(JUMP, for_each, items_are_pulled_when_a_slot_is_free_F5)
+TH_FIBER_TEST(JUMP, for_each, items_are_pulled_when_a_slot_is_free_F5) /* D7 */
 {
 	static struct item items[1000];
 	struct room room = { 0 };
@@ -189,7 +203,7 @@ static thrum_stats stats_of_1000_items_5_at_once(void)
 	return after;
 }
 
-TH_ONE_WORKER_TEST(JUMP, for_each, at_most_as_many_fibers_as_the_bound_F5)
+TH_ONE_WORKER_TEST(JUMP, for_each, at_most_as_many_fibers_as_the_bound_F5) /* D7 */
 {
 	TH_CHECK(stats_of_1000_items_5_at_once().fibers <= 4); /* the caller is the fifth */
 	return 0;
@@ -267,6 +281,36 @@ TH_FIBER_TEST(JUMP, for_each, result_is_the_first_failure_in_completion_order_F6
 	return 0;
 }
 
+static int fail_twice_over(struct th_step *s) /* cancelled, its cleanup fails */
+{
+	int code = th_step(s);
+
+	return code == -ECANCELED ? E_LATER : code;
+}
+THRUM_FX(fail_twice_over, struct th_step);
+
+TH_FIBER_TEST(JUMP, for_each, a_second_failure_is_in_the_cause_F6) /* D6 D27 */
+{
+	struct th_step s[3] = { { .ms = 500 }, { .ms = 10, .code = E_FIRST }, { .ms = 500, .cleanup_ms = 5 } };
+	const thrum_cause *why, *part;
+
+	TH_CHECK_EQ(thrum_for_each_par(s, 3, fail_twice_over, 3), E_FIRST);
+	why = thrum_last_cause();
+	TH_CHECK_EQ(why->kind, THRUM_CAUSE_BOTH);
+	TH_CHECK_EQ(why->code, E_FIRST);
+	part = why->first;
+	TH_CHECK_EQ(part->index, 1);
+	TH_CHECK_EQ(part->code, E_FIRST);
+	part = part->next;
+	TH_CHECK_EQ(part->index, 0);
+	TH_CHECK_EQ(part->code, E_LATER);
+	part = part->next;
+	TH_CHECK_EQ(part->index, 2);
+	TH_CHECK_EQ(part->code, E_LATER);
+	TH_CHECK(part->next == NULL);
+	return 0;
+}
+
 TH_ONE_WORKER_TEST(JUMP, for_each, after_a_failure_that_did_not_wait_nothing_starts_F6)
 {
 	struct th_step s[4] = { { .code = E_FIRST }, { 0 }, { 0 }, { 0 } };
@@ -336,7 +380,7 @@ TH_FIBER_TEST(JUMP, for_each, a_waiting_body_holds_no_worker_F7)
 
 /* --- F8, F9: cancelled from outside (D3) --- */
 
-TH_FIBER_TEST(JUMP, for_each, cancelled_from_outside_cancels_and_awaits_F8)
+TH_FIBER_TEST(JUMP, for_each, cancelled_from_outside_cancels_and_awaits_F8) /* D3 */
 {
 	struct th_step s[6];
 	thrum_for_each_par_op op = { th_step_run_, s, 6, sizeof *s, 2 };

@@ -248,7 +248,7 @@ TH_FIBER_TEST(JUMP, general, yield_stops_a_busy_loop_G3)
 
 /* --- G4: a cancel stays --- */
 
-TH_FIBER_TEST(JUMP, general, swallowing_a_cancel_does_not_undo_it_G4)
+TH_FIBER_TEST(JUMP, general, swallowing_a_cancel_does_not_undo_it_G4) /* D29 */
 {
 	thrum_scope s, inner;
 
@@ -260,6 +260,40 @@ TH_FIBER_TEST(JUMP, general, swallowing_a_cancel_does_not_undo_it_G4)
 	TH_CHECK_EQ(thrum_sleep(thrum_ms(10)), -ECANCELED);
 	(void)thrum_scope_close(&inner);
 	TH_CHECK_EQ(thrum_sleep(thrum_ms(10)), -ECANCELED);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	return 0;
+}
+
+/* Handles whatever comes, cancels too, and goes on for ever. */
+static int handle_everything(const thrum_cause *cause, void *handled)
+{
+	TH_CHECK_EQ(cause->kind, THRUM_CAUSE_INTERRUPT);
+	th_count(handled, 1);
+	return 0;
+}
+static int never_give_up(th_counter *handled)
+{
+	int code;
+
+	do
+		code = thrum_catch_cause(thrum_never(), handle_everything, handled);
+	while (code == 0 && thrum_check() == 0);
+	return 0; /* and that is no success of its own: it was cancelled before it came here */
+}
+THRUM_FX(never_give_up, th_counter);
+
+TH_FIBER_TEST(JUMP, general, who_handles_everything_is_cancelled_all_the_same_G4) /* D29 */
+{
+	th_counter handled = { 0 };
+	thrum_scope s;
+	thrum_task t;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn(&s, &t, never_give_up_fx(&handled)), 0);
+	TH_CHECK_EQ(thrum_sleep(thrum_ms(10)), 0);
+	thrum_task_cancel(&t);
+	TH_CHECK_EQ(thrum_join(&t), 0);
+	TH_CHECK_EQ(th_counted(&handled), 1); /* once, not again and again */
 	TH_CHECK_EQ(thrum_scope_close(&s), 0);
 	return 0;
 }
@@ -527,7 +561,61 @@ TH_FIBER_TEST(REAL, general, token_cancel_and_its_effect_order_plain_writes_G13)
 	return 0;
 }
 
-/* --- K10: a child on its parent's stack is somebody else. With one worker a join runs it there. --- */
+struct letter {
+	thrum_promise sent;
+	int value;
+};
+static int write_letter(struct letter *l)
+{
+	l->value = 42;
+	return thrum_promise_set(&l->sent, 0, l);
+}
+THRUM_FX(write_letter, struct letter);
+
+static int read_letter(struct letter *l)
+{
+	void *got = NULL;
+
+	TH_CHECK_EQ(thrum_promise_await(&l->sent, &got), 0);
+	TH_CHECK_EQ(((struct letter *)got)->value, 42);
+	return 0;
+}
+THRUM_FX(read_letter, struct letter);
+
+TH_FIBER_TEST(JUMP, general, set_and_await_order_plain_writes_G13)
+{
+	for (int i = 0; i < 100; i++) {
+		struct letter l = { .value = 0 };
+
+		TH_CHECK_EQ(thrum_promise_init(&l.sent), 0);
+		TH_CHECK_EQ(thrum_zip_par(read_letter_fx(&l), write_letter_fx(&l), read_letter_fx(&l)), 0);
+	}
+	return 0;
+}
+
+TH_TEST(general, start_and_wait_order_plain_writes_G13)
+{
+	thrum_rt *rt;
+
+	TH_CHECK_EQ(thrum_rt_open(NULL, &rt), 0);
+	for (int i = 0; i < 100; i++) {
+		struct baton b = { .to_child = i };
+		thrum_handle h;
+
+		TH_CHECK_EQ(thrum_rt_start(rt, &h, carry_fx(&b)), 0);
+		TH_CHECK_EQ(thrum_handle_wait(&h), 0);
+		TH_CHECK_EQ(b.from_child, i + 1);
+	}
+	TH_CHECK_EQ(thrum_rt_close(rt), 0);
+}
+
+/* --- K10: a child on its parent's stack is somebody else. With one worker a join runs it there: as a call that comes into the
+ * tree when it asks for more, or, spawned with options, as a child that has been there from the start. --- */
+
+static int spawn_either_way(thrum_scope *s, thrum_task *t, thrum_fx fx, bool in_tree)
+{
+	return in_tree ? thrum_spawn_with(s, t, fx, NULL) : thrum_spawn(s, t, fx);
+}
 
 static int meddle(thrum_scope *of_parent)
 {
@@ -544,9 +632,11 @@ TH_ONE_WORKER_TEST(JUMP, general, inline_child_does_not_own_the_parents_scope_K1
 	thrum_task t;
 
 	TH_CHECK_EQ(thrum_scope_open(&s), 0);
-	TH_CHECK_EQ(thrum_spawn(&s, &t, meddle_fx(&s)), 0);
-	TH_CHECK_EQ(thrum_join(&t), 0);
-	TH_CHECK_EQ(stats().inline_runs, inline_runs + 1);
+	for (int in_tree = 0; in_tree < 2; in_tree++) {
+		TH_CHECK_EQ(spawn_either_way(&s, &t, meddle_fx(&s), in_tree), 0);
+		TH_CHECK_EQ(thrum_join(&t), 0);
+	}
+	TH_CHECK_EQ(stats().inline_runs, inline_runs + 2);
 	TH_CHECK_EQ(thrum_zip_par(meddle_fx(&s)), 0);
 	TH_CHECK_EQ(thrum_scope_deadline(&s, thrum_ms(1)), 0);
 	TH_CHECK_EQ(thrum_scope_close(&s), 0);
@@ -614,9 +704,11 @@ static int finalizer_with_child(void *unused)
 	(void)unused;
 	TH_CHECK_EQ(thrum_exit_code(), E_FIRST);
 	TH_CHECK_EQ(thrum_scope_open(&s), 0);
-	TH_CHECK_EQ(thrum_spawn(&s, &t, fx), 0);
-	TH_CHECK_EQ(thrum_join(&t), 0);
-	TH_CHECK_EQ(thrum_exit_code(), E_FIRST);
+	for (int in_tree = 0; in_tree < 2; in_tree++) {
+		TH_CHECK_EQ(spawn_either_way(&s, &t, fx, in_tree), 0);
+		TH_CHECK_EQ(thrum_join(&t), 0);
+		TH_CHECK_EQ(thrum_exit_code(), E_FIRST);
+	}
 	return thrum_scope_close(&s);
 }
 
@@ -630,5 +722,34 @@ TH_ONE_WORKER_TEST(JUMP, general, inline_child_has_its_own_exit_code_K10)
 	TH_CHECK_EQ(thrum_defer(&s, &d, finalizer), 0);
 	TH_CHECK_EQ(thrum_scope_fail(&s, E_FIRST), 0);
 	TH_CHECK_EQ(thrum_scope_close(&s), E_FIRST);
+	return 0;
+}
+
+/* --- counters of a worker --- */
+
+static int yield_once(void *unused)
+{
+	(void)unused;
+	return thrum_yield();
+}
+
+TH_FIBER_TEST(JUMP, general, counters_of_the_workers_add_up)
+{
+	thrum_stats all = { .size = sizeof all }, one = { .size = sizeof one }, sum = { 0 };
+
+	for (int i = 0; i < 100; i++)
+		TH_CHECK_EQ(thrum_zip_par((thrum_fx){ yield_once, NULL }, thrum_succeed()), 0);
+	TH_CHECK_EQ(thrum_stats_read(NULL, &all), 0);
+	for (unsigned i = 1; i <= thrum_workers(); i++) {
+		TH_CHECK_EQ(thrum_stats_read_worker(NULL, i, &one), 0);
+		sum.spawns += one.spawns;
+		sum.fibers += one.fibers;
+		sum.suspends += one.suspends;
+	}
+	TH_CHECK_EQ(sum.spawns, all.spawns);
+	TH_CHECK_EQ(sum.fibers, all.fibers);
+	TH_CHECK_EQ(sum.suspends, all.suspends);
+	TH_CHECK_EQ(thrum_stats_read_worker(NULL, 0, &one), -EINVAL);
+	TH_CHECK_EQ(thrum_stats_read_worker(NULL, thrum_workers() + 1, &one), -EINVAL);
 	return 0;
 }

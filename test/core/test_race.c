@@ -7,7 +7,7 @@ enum { E_FIRST = THRUM_APP(1), E_LATER = THRUM_APP(2) };
 
 /* --- R1: first success, first completion (D2) --- */
 
-TH_FIBER_TEST(JUMP, race, first_success_wins_over_an_earlier_failure_R1)
+TH_FIBER_TEST(JUMP, race, first_success_wins_over_an_earlier_failure_R1) /* D2 */
 {
 	struct th_step a = { .ms = 10, .code = E_FIRST }, b = { .ms = 50 }, c = { .ms = 500 };
 	thrum_time t0 = thrum_now();
@@ -273,7 +273,7 @@ TH_FIBER_TEST(JUMP, race, self_interrupt_is_a_first_completion_R8)
 
 /* --- R9: the parent is cancelled (D3) --- */
 
-TH_FIBER_TEST(JUMP, race, cancelled_from_outside_cancels_and_awaits_all_R9)
+TH_FIBER_TEST(JUMP, race, cancelled_from_outside_cancels_and_awaits_all_R9) /* D3 */
 {
 	for (int first = 0; first < 2; first++) {
 		struct th_step a = { .ms = 500, .cleanup_ms = 15 }, b = { .ms = 500 };
@@ -363,6 +363,42 @@ TH_FIBER_TEST(JUMP, race, works_in_a_shield_R10)
 	TH_CHECK_EQ(th_call_cancelled(thrum_shield_fx(&op)), 1);
 	TH_CHECK_EQ(th_ms_since(t0), 10);
 	TH_CHECK_EQ(r.a.got, -ECANCELED);
+	TH_CHECK_EQ(r.a.reason.kind, THRUM_CANCEL_RACE_LOST);
+	return 0;
+}
+
+static int shielded_race_first(struct shielded_race *r)
+{
+	return r->winner = thrum_race_first(th_step_fx(&r->a), th_step_fx(&r->b));
+}
+THRUM_FX(shielded_race_first, struct shielded_race);
+
+TH_FIBER_TEST(JUMP, race, race_first_works_in_a_shield_R10)
+{
+	struct shielded_race r = { .a = { .ms = 500 }, .b = { .ms = 10, .code = E_FIRST } };
+	thrum_shield_op op = { shielded_race_first_fx(&r) };
+	thrum_time t0 = thrum_now();
+
+	TH_CHECK_EQ(th_call_cancelled(thrum_shield_fx(&op)), E_FIRST);
+	TH_CHECK_EQ(th_ms_since(t0), 10);
+	TH_CHECK_EQ(r.a.got, -ECANCELED);
+	return 0;
+}
+
+/* A finalizer is shielded, too; here of a scope that is cancelled. */
+TH_FIBER_TEST(JUMP, race, works_in_a_finalizer_R10)
+{
+	struct shielded_race r = { .a = { .ms = 500 }, .b = { .ms = 10 }, .winner = -1 };
+	thrum_time t0 = thrum_now();
+	thrum_deferred d;
+	thrum_scope s;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_defer(&s, &d, shielded_race_fx(&r)), 0);
+	thrum_scope_cancel(&s);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(r.winner, 1);
+	TH_CHECK_EQ(th_ms_since(t0), 10);
 	TH_CHECK_EQ(r.a.reason.kind, THRUM_CANCEL_RACE_LOST);
 	return 0;
 }

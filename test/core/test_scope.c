@@ -421,6 +421,24 @@ TH_FIBER_TEST(JUMP, scope, cancelled_scope_refuses_children_S6)
 	return 0;
 }
 
+TH_FIBER_TEST(JUMP, scope, closed_scope_takes_nothing_any_more_S5_S6)
+{
+	struct journal j = { 0 };
+	thrum_scope s;
+	struct late l = { .scope = &s, .entry = { &j, 'f', 0, 0, 0 } };
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(come_late(&l), 0);
+	TH_CHECK_EQ(l.defer_code, THRUM_ECLOSED);
+	CHECK_JOURNAL(&j, "f");
+	TH_CHECK_EQ(l.spawn_code, THRUM_ECLOSED);
+	TH_CHECK_EQ(l.go_code, THRUM_ECLOSED);
+	TH_CHECK_EQ(l.body.runs, 0);
+	TH_CHECK_EQ(l.dropped.runs, 1);
+	return 0;
+}
+
 /* --- S7: who closes --- */
 
 struct closer {
@@ -461,6 +479,58 @@ TH_FIBER_TEST(JUMP, scope, its_own_child_may_not_close_S7)
 	TH_CHECK_EQ(thrum_join(&t), 0); /* also when it runs on the opener's stack */
 	TH_CHECK_EQ(c.code, -EDEADLK);
 	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	return 0;
+}
+
+static int let_a_child_close(struct closer *c)
+{
+	thrum_scope s;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_go(&s, try_to_close_fx(c)), 0);
+	return thrum_scope_close(&s);
+}
+THRUM_FX(let_a_child_close, struct closer);
+
+/* Whoever lives inside, however far down: it would wait for itself. */
+TH_FIBER_TEST(JUMP, scope, its_childrens_children_may_not_close_S7)
+{
+	thrum_scope s;
+	struct closer c = { &s, 0 };
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_go(&s, let_a_child_close_fx(&c)), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(c.code, -EDEADLK);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, scope, items_of_its_openers_combinators_may_not_close_S7)
+{
+	thrum_scope s;
+	struct closer c = { &s, 0 };
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_zip_par(try_to_close_fx(&c), thrum_succeed()), 0);
+	TH_CHECK_EQ(c.code, -EDEADLK);
+	TH_CHECK_EQ(thrum_race(let_a_child_close_fx(&c)), 0);
+	TH_CHECK_EQ(c.code, -EDEADLK);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, scope, a_second_close_is_refused_S7)
+{
+	struct journal j = { 0 };
+	struct entry f = { &j, 'f', 0, 0, 0 };
+	thrum_deferred d;
+	thrum_scope s;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_defer(&s, &d, write_entry_fx(&f)), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), -EPERM);
+	CHECK_JOURNAL(&j, "f");
 	return 0;
 }
 
@@ -681,7 +751,7 @@ TH_TEST(scope, shielded_effect_that_leaves_a_scope_open_aborts_S11)
 	check_aborts(leave_open_in_shield, NULL);
 }
 
-/* --- options that this version does not have --- */
+/* --- bad options --- */
 
 TH_FIBER_TEST(JUMP, scope, unsupported_spawn_options_are_refused_and_run_nothing_E6)
 {
@@ -690,12 +760,153 @@ TH_FIBER_TEST(JUMP, scope, unsupported_spawn_options_are_refused_and_run_nothing
 	thrum_task t;
 
 	TH_CHECK_EQ(thrum_scope_open(&s), 0);
-	TH_CHECK_EQ(thrum_spawn_with(&s, &t, step(&body), THRUM_SPAWN_OPTS(.daemon = true)), -ENOTSUP);
-	TH_CHECK_EQ(thrum_spawn_with(&s, &t, step(&body), THRUM_SPAWN_OPTS(.stack_bytes = 1 << 20)), -ENOTSUP);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &t, step(&body), THRUM_SPAWN_OPTS(.stack_bytes = (16 << 10) - 1)), -EINVAL);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &t, step(&body), THRUM_SPAWN_OPTS(.stack_bytes = (1 << 30) + 1)), -EINVAL);
 	TH_CHECK_EQ(thrum_spawn_with(&s, &t, step(&body), THRUM_SPAWN_OPTS(.worker = thrum_workers() + 1)), -EINVAL);
 	TH_CHECK_EQ(body.runs, 0);
 	TH_CHECK_EQ(thrum_spawn_with(&s, &t, step(&body), THRUM_SPAWN_OPTS(.movable = true)), 0);
 	TH_CHECK_EQ(thrum_scope_close(&s), 0);
 	TH_CHECK_EQ(body.runs, 1);
+	return 0;
+}
+
+/* --- S2: daemons --- */
+
+static int exit_code_of(void *ret_code)
+{
+	*(int *)ret_code = thrum_exit_code();
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, scope, daemons_are_cancelled_when_the_others_have_ended_S2)
+{
+	struct th_step daemon = { .ms = 1000, .cleanup_ms = 5 }, child = { .ms = 20 };
+	thrum_time t0 = thrum_now();
+	thrum_task d, c;
+	thrum_scope s;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &d, th_step_fx(&daemon), THRUM_SPAWN_OPTS(.daemon = true)), 0);
+	TH_CHECK_EQ(thrum_spawn(&s, &c, th_step_fx(&child)), 0);
+	TH_CHECK_EQ(thrum_sleep(thrum_ms(1)), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0); /* no failure */
+	TH_CHECK_EQ(daemon.ended, 1);
+	TH_CHECK_EQ(daemon.got, -ECANCELED);
+	TH_CHECK_EQ(daemon.reason.kind, THRUM_CANCEL_DAEMON);
+	TH_CHECK_EQ(th_ms_since(t0), 25); /* awaited, clean-up included */
+	TH_CHECK_EQ(child.got, 0);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, scope, finalizers_of_a_scope_with_daemons_see_no_failure_S2)
+{
+	int exit_code = 1;
+	thrum_deferred fin;
+	thrum_scope s;
+	thrum_task d;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_defer(&s, &fin, (thrum_fx){ exit_code_of, &exit_code }), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &d, thrum_never(), THRUM_SPAWN_OPTS(.daemon = true)), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(exit_code, 0);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, scope, a_failing_daemon_fails_its_scope_S2)
+{
+	struct th_step daemon = { .ms = 5, .code = THRUM_APP(4) }, child = { .ms = 20 };
+	thrum_scope s;
+	thrum_task c;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, NULL, th_step_fx(&daemon), THRUM_SPAWN_OPTS(.daemon = true)), 0);
+	TH_CHECK_EQ(thrum_spawn(&s, &c, th_step_fx(&child)), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), THRUM_APP(4));
+	TH_CHECK_EQ(child.got, -ECANCELED);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, scope, many_daemons_and_one_that_ends_early_S2)
+{
+	struct th_step quick = { .ms = 2 };
+	thrum_scope s;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	for (int i = 0; i < 20; i++)
+		TH_CHECK_EQ(thrum_spawn_with(&s, NULL, i == 7 ? th_step_fx(&quick) : thrum_never(),
+					     THRUM_SPAWN_OPTS(.daemon = true)), 0);
+	TH_CHECK_EQ(thrum_sleep(thrum_ms(5)), 0);
+	TH_CHECK_EQ(quick.got, 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	return 0;
+}
+
+/* --- S12: finalizers all at once, on request --- */
+
+TH_FIBER_TEST(JUMP, scope, parallel_finalizers_run_at_once_S12)
+{
+	struct th_step f[3] = { { .ms = 10 }, { .ms = 30, .code = THRUM_APP(1) }, { .ms = 20, .code = THRUM_APP(2) } };
+	thrum_deferred d[3];
+	thrum_time t0 = thrum_now();
+	thrum_scope s;
+
+	TH_CHECK_EQ(thrum_scope_open_with(&s, THRUM_SCOPE_OPTS(.parallel_finalizers = true)), 0);
+	for (int i = 0; i < 3; i++)
+		TH_CHECK_EQ(thrum_defer(&s, &d[i], th_step_fx(&f[i])), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), THRUM_APP(2)); /* the first that failed */
+	TH_CHECK_EQ(th_ms_since(t0), 30);
+	TH_CHECK_EQ(thrum_last_cause()->kind, THRUM_CAUSE_BOTH);
+	for (int i = 0; i < 3; i++)
+		TH_CHECK_EQ(f[i].ended, 1);
+	return 0;
+}
+
+static int close_cancelled_with_parallel_finalizers(void *arg)
+{
+	struct th_step *f = arg;
+	thrum_deferred d[2];
+	thrum_scope s;
+
+	TH_CHECK_EQ(thrum_scope_open_with(&s, THRUM_SCOPE_OPTS(.parallel_finalizers = true)), 0);
+	for (int i = 0; i < 2; i++)
+		TH_CHECK_EQ(thrum_defer(&s, &d[i], th_step_fx(&f[i])), 0);
+	(void)thrum_sleep(thrum_ms(100));
+	return thrum_scope_close(&s);
+}
+
+TH_FIBER_TEST(JUMP, scope, parallel_finalizers_are_shielded_S12)
+{
+	struct th_step f[2] = { { .ms = 10 }, { .ms = 10 } };
+
+	TH_CHECK_EQ(th_cancel_after(5, (thrum_fx){ close_cancelled_with_parallel_finalizers, f }).check, -ECANCELED);
+	for (int i = 0; i < 2; i++) {
+		TH_CHECK_EQ(f[i].got, 0);
+		TH_CHECK_EQ(f[i].ended, 1);
+	}
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, scope, parallel_finalizers_get_the_exit_code_S12)
+{
+	int codes[2] = { 1, 1 };
+	thrum_deferred d[2];
+	thrum_scope s;
+
+	TH_CHECK_EQ(thrum_scope_open_with(&s, THRUM_SCOPE_OPTS(.parallel_finalizers = true)), 0);
+	for (int i = 0; i < 2; i++)
+		TH_CHECK_EQ(thrum_defer(&s, &d[i], (thrum_fx){ exit_code_of, &codes[i] }), 0);
+	TH_CHECK_EQ(thrum_scope_fail(&s, -EIO), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), -EIO);
+	TH_CHECK_EQ(codes[0], -EIO);
+	TH_CHECK_EQ(codes[1], -EIO);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, scope, open_with_unknown_options_is_refused)
+{
+	thrum_scope s;
+
+	TH_CHECK_EQ(thrum_scope_open_with(&s, &(thrum_scope_opts){ .parallel_finalizers = true }), -EINVAL);
 	return 0;
 }

@@ -6,7 +6,7 @@ enum { E_FIRST = THRUM_APP(1) };
 
 /* --- U1: nested regions, each a shield against what is outside (D9) --- */
 
-TH_FIBER_TEST(JUMP, shield, a_cancel_from_outside_does_not_reach_in_U1)
+TH_FIBER_TEST(JUMP, shield, a_cancel_from_outside_does_not_reach_in_U1) /* D9 */
 {
 	struct th_step a = { .ms = 50, .code = 7 };
 	thrum_shield_op op = { th_step_fx(&a) };

@@ -126,6 +126,7 @@ static int keep_errno(int *mine)
 		write_errno(*mine + i % 7);
 		TH_CHECK_EQ(i % 3 ? thrum_yield() : thrum_sleep(thrum_ms(1)), 0);
 		TH_CHECK_EQ(read_errno(), *mine + i % 7);
+		TH_CHECK_EQ(thrum_errno(), *mine + i % 7);
 	}
 	return 0;
 }
@@ -236,6 +237,150 @@ TH_FIBER_TEST(JUMP, threads, drop_of_a_refused_child_may_call_anything_X5)
 	TH_CHECK_EQ(body.runs, 1);
 	(void)thrum_scope_close(&s);
 	thrum_chan_fini(&c);
+	return 0;
+}
+
+/* Every other callback, in the middle of what calls it: it may use the same object. */
+struct callback {
+	thrum_chan *chan;
+	th_counter calls;
+};
+static void call_back(struct callback *c)
+{
+	struct th_step a = { .ms = 1 }, b = { .ms = 1 };
+
+	th_count(&c->calls, 1);
+	TH_CHECK_EQ(thrum_zip_par(step(&a), step(&b)), 0);
+	TH_CHECK_EQ(a.ended + b.ended, 2);
+}
+static void drop_item(void *item, void *arg)
+{
+	struct callback *c = arg;
+	int other = 1;
+
+	(void)item;
+	call_back(c);
+	if (c->chan && th_counted(&c->calls) < 3)
+		TH_CHECK_EQ(thrum_chan_send(c->chan, &other), THRUM_CHAN_DROPPED); /* calls it again */
+}
+TH_FIBER_TEST(JUMP, threads, drops_of_a_channel_may_use_the_channel_X5)
+{
+	struct callback c = { .calls = { 0 } };
+	thrum_chan chan;
+	int item = 0;
+
+	c.chan = &chan;
+	TH_CHECK_EQ(thrum_chan_init_with(&chan, THRUM_CHAN_OPTS(.item_bytes = sizeof item, .capacity = 1,
+								.overflow = THRUM_OVERFLOW_DROP_NEW,
+								.drop = drop_item, .drop_arg = &c)), 0);
+	TH_CHECK_EQ(thrum_chan_send(&chan, &item), 0);
+	TH_CHECK_EQ(thrum_chan_send(&chan, &item), THRUM_CHAN_DROPPED);
+	TH_CHECK_EQ(th_counted(&c.calls), 3);
+	c.chan = NULL; /* at its end it is no more to be used */
+	thrum_chan_fini(&chan);
+	TH_CHECK_EQ(th_counted(&c.calls), 4);
+	return 0;
+}
+
+struct value {
+	struct callback *c;
+	int ms, code;
+};
+static int make_value(struct value *v)
+{
+	int code = thrum_sleep(thrum_ms(v->ms));
+
+	return code < 0 && v->code == 0 ? 0 : v->code; /* succeeds though it is cancelled */
+}
+THRUM_FX(make_value, struct value);
+static void drop_value(void *v) { call_back(((struct value *)v)->c); }
+static void merge_values(void *winner, void *also)
+{
+	TH_CHECK(winner != also);
+	drop_value(also);
+}
+
+TH_FIBER_TEST(JUMP, threads, drops_and_combines_of_combinators_may_call_anything_X5)
+{
+	struct callback c = { .calls = { 0 } };
+	struct value v[3] = { { &c, 1, 0 }, { &c, 2, 0 }, { &c, 5, THRUM_APP(1) } };
+	const thrum_fx fx[] = { make_value_fx(&v[0]), make_value_fx(&v[1]), make_value_fx(&v[2]) };
+
+	TH_CHECK_EQ(thrum_zip_par_with(fx, 3, THRUM_FAN_OPTS(.drop = drop_value)), THRUM_APP(1));
+	TH_CHECK_EQ(th_counted(&c.calls), 2);
+	TH_CHECK_EQ(thrum_race_with(fx, 2, THRUM_FAN_OPTS(.combine = merge_values)), 0);
+	TH_CHECK_EQ(th_counted(&c.calls), 3);
+	return 0;
+}
+
+static bool ask_back(void *c, int code)
+{
+	call_back(c);
+	return code != THRUM_APP(2);
+}
+static void drop_detail(void *c) /* must not suspend */
+{
+	int item;
+
+	TH_CHECK_EQ(thrum_chan_try_send(((struct callback *)c)->chan, &(int){ 1 }), 0);
+	TH_CHECK_EQ(thrum_chan_try_recv(((struct callback *)c)->chan, &item), 0);
+	TH_CHECK(thrum_last_cause() == NULL || thrum_last_cause()->detail != c);
+	TH_CHECK(thrum_self_id() != NULL);
+	TH_CHECK_EQ(thrum_or_else(thrum_fail(THRUM_APP(3)), thrum_fail(THRUM_APP(4))), THRUM_APP(4)); /* a cause of its own */
+	th_count(&((struct callback *)c)->calls, 1);
+}
+static int look_at_cause(const thrum_cause *cause, void *unused)
+{
+	(void)unused;
+	return strcmp(cause->what, "with a detail");
+}
+static int fail_with_detail(struct callback *c)
+{
+	return thrum_failed_with(THRUM_APP(1), "with a detail", c, drop_detail);
+}
+THRUM_FX(fail_with_detail, struct callback);
+
+TH_FIBER_TEST(JUMP, threads, predicates_and_drops_of_causes_may_call_back_X5)
+{
+	struct callback c = { .calls = { 0 } };
+	thrum_schedule s;
+	thrum_chan chan;
+
+	c.chan = &chan;
+	s = thrum_while_(thrum_recurs(2), ask_back, &c);
+	TH_CHECK_EQ(thrum_chan_init(&chan, sizeof(int), 1), 0);
+	TH_CHECK_EQ(thrum_retry_if(thrum_fail(THRUM_APP(1)), &s, ask_back, &c), THRUM_APP(1));
+	TH_CHECK(th_counted(&c.calls) >= 4);
+	c.calls.x_value = 0;
+	TH_CHECK_EQ(thrum_or_else(fail_with_detail_fx(&c), thrum_succeed()), 0);
+	TH_CHECK_EQ(thrum_zip_par(fail_with_detail_fx(&c)), THRUM_APP(1));
+	TH_CHECK_EQ(thrum_zip_par(thrum_fail(THRUM_APP(2))), THRUM_APP(2)); /* the cause before goes */
+	TH_CHECK_EQ(thrum_last_cause()->code, THRUM_APP(2));
+	TH_CHECK_EQ(th_counted(&c.calls), 2);
+	TH_CHECK_EQ(thrum_catch_cause(fail_with_detail_fx(&c), look_at_cause, NULL), 0);
+	TH_CHECK_EQ(th_counted(&c.calls), 3);
+	thrum_chan_fini(&chan);
+	return 0;
+}
+
+/* Nobody can ask for these causes: they go when the effect ends. */
+TH_FIBER_TEST(JUMP, threads, drops_of_causes_that_nobody_reads_may_call_back_X5)
+{
+	struct callback c = { .calls = { 0 } };
+	thrum_chan chan;
+	thrum_handle h;
+	thrum_scope s;
+
+	c.chan = &chan;
+	TH_CHECK_EQ(thrum_chan_init(&chan, sizeof(int), 1), 0);
+	TH_CHECK_EQ(thrum_rt_start(thrum_rt_self(), &h, fail_with_detail_fx(&c)), 0);
+	TH_CHECK_EQ(thrum_handle_wait(&h), THRUM_APP(1));
+	TH_CHECK_EQ(th_counted(&c.calls), 1);
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, NULL, fail_with_detail_fx(&c), THRUM_SPAWN_OPTS(.isolated = true)), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(th_counted(&c.calls), 2);
+	thrum_chan_fini(&chan);
 	return 0;
 }
 

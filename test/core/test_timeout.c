@@ -36,7 +36,7 @@ TH_FIBER_TEST(JUMP, timeout, expiry_is_a_failure_that_or_else_catches_T2)
 }
 
 /* D25: a value and a timeout look different. */
-TH_FIBER_TEST(JUMP, timeout, opt_tells_a_value_from_a_timeout_T2)
+TH_FIBER_TEST(JUMP, timeout, opt_tells_a_value_from_a_timeout_T2) /* D25 */
 {
 	struct th_step quick = { .ms = 1 }, slow = { .ms = 100 }, bad = { .code = THRUM_APP(1) };
 	bool timed_out = true;
@@ -176,7 +176,7 @@ TH_FIBER_TEST(JUMP, timeout, effective_deadline_is_the_nearest_up_to_a_shield_T4
 
 /* --- T5, T6: the ends of the range --- */
 
-TH_FIBER_TEST(JUMP, timeout, limit_of_nothing_does_not_start_the_body_T5)
+TH_FIBER_TEST(JUMP, timeout, limit_of_nothing_does_not_start_the_body_T5) /* D25 */
 {
 	struct th_step s = { .ms = 1 };
 	bool timed_out = false;

@@ -1,4 +1,4 @@
-/* zip_par and zip_settle: rules Z1 to Z12. Z7 has nothing to hold here: results are fields of the caller's own args. */
+/* zip_par and zip_settle: rules Z1 to Z12; what Z7 says of values is in test_drop.c. */
 #include "test/support/rules.h"
 
 enum { E_FIRST = THRUM_APP(1), E_LATER = THRUM_APP(2) };
@@ -318,7 +318,7 @@ TH_FIBER_TEST(JUMP, zip, only_interrupts_make_an_interrupt_Z6)
 
 /* --- Z8: the parent is cancelled (D3) --- */
 
-TH_FIBER_TEST(JUMP, zip, cancelled_from_outside_cancels_and_awaits_all_Z8)
+TH_FIBER_TEST(JUMP, zip, cancelled_from_outside_cancels_and_awaits_all_Z8) /* D3 */
 {
 	struct th_step a = { .ms = 500, .cleanup_ms = 5 }, b = { .ms = 500, .cleanup_ms = 25 }, c = { .ms = 5 };
 	const thrum_fx fx[] = { th_step_fx(&a), th_step_fx(&b), th_step_fx(&c) };
@@ -421,24 +421,13 @@ TH_FIBER_TEST(JUMP, zip, settle_cancels_nobody_Z11)
 	return 0;
 }
 
-struct settle {
-	const thrum_fx *fx;
-	size_t n;
-	int *codes;
-};
-static int settle(struct settle *s)
-{
-	return thrum_zip_settle_n(s->fx, s->n, s->codes);
-}
-THRUM_FX(settle, struct settle);
-
 TH_FIBER_TEST(JUMP, zip, settle_cancelled_from_outside_still_fills_the_codes_Z11)
 {
 	struct th_step a = { .ms = 100 }, b = { .ms = 5, .code = E_FIRST }, c = { .ms = 5 };
 	const thrum_fx fx[] = { th_step_fx(&a), th_step_fx(&b), th_step_fx(&c) };
 	int codes[3] = { 99, 99, 99 };
-	struct settle s = { fx, 3, codes };
-	struct th_outside o = th_cancel_after(10, settle_fx(&s));
+	thrum_zip_settle_op op = { fx, 3, codes };
+	struct th_outside o = th_cancel_after(10, thrum_zip_settle_fx(&op));
 
 	TH_CHECK_EQ(o.code, -ECANCELED);
 	TH_CHECK_EQ(codes[0], -ECANCELED);

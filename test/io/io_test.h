@@ -37,6 +37,22 @@ static inline void until_ops(uint64_t since, uint64_t n)
 		TH_CHECK_EQ(thrum_yield(), 0);
 }
 
+/* Let the worker look at its backend: it does so every few dozen turns whatever there is to run. */
+static inline void let_backend_in(void)
+{
+	for (int i = 0; i < 200; i++)
+		TH_CHECK_EQ(thrum_yield(), 0);
+}
+
+/* Until nothing is left to read. */
+static inline void until_taken(int fd)
+{
+	char c;
+
+	while (recv(fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+		TH_CHECK_EQ(thrum_yield(), 0);
+}
+
 static inline void open_pipe(int fds[2], int flags) { TH_CHECK_EQ(pipe2(fds, O_CLOEXEC | flags), 0); }
 
 static inline void open_pair(int fds[2]) { TH_CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0); }
@@ -54,8 +70,8 @@ static inline int tcp_socket(int flags)
 	return fd;
 }
 
-/* A listener on 127.0.0.1; its address goes to *ret_sa. */
-static inline int tcp_listen(struct sockaddr_in *ret_sa, int flags)
+/* A socket with a port of 127.0.0.1; its address goes to *ret_sa. */
+static inline int tcp_bind(struct sockaddr_in *ret_sa, int flags)
 {
 	int fd = tcp_socket(flags);
 	socklen_t len = sizeof(*ret_sa);
@@ -63,8 +79,15 @@ static inline int tcp_listen(struct sockaddr_in *ret_sa, int flags)
 	*ret_sa = (struct sockaddr_in){ .sin_family = AF_INET };
 	ret_sa->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	TH_CHECK_EQ(bind(fd, (struct sockaddr *)ret_sa, len), 0);
-	TH_CHECK_EQ(listen(fd, 1024), 0);
 	TH_CHECK_EQ(getsockname(fd, (struct sockaddr *)ret_sa, &len), 0);
+	return fd;
+}
+
+static inline int tcp_listen(struct sockaddr_in *ret_sa, int flags)
+{
+	int fd = tcp_bind(ret_sa, flags);
+
+	TH_CHECK_EQ(listen(fd, 1024), 0);
 	return fd;
 }
 

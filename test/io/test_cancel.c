@@ -300,6 +300,79 @@ static int partial(void *unused)
 THRUM_FX(partial, void);
 TH_TEST(io_cancel, a_cancelled_write_all_tells_how_much_went_out_G8) { run_ok(partial_fx(NULL)); }
 
+struct read_or_send_all {
+	int fd;
+	bool sends;
+	char *buf;
+	size_t n, done;
+	int code;
+};
+static int read_or_send_all(struct read_or_send_all *a)
+{
+	a->code = a->sends ? thrum_send_all(a->fd, a->buf, a->n, 0, &a->done) :
+			     thrum_read_all(a->fd, a->buf, a->n, &a->done);
+	return 0;
+}
+THRUM_FX(read_or_send_all, struct read_or_send_all);
+
+static void cancel_in_the_middle(struct read_or_send_all *a)
+{
+	uint64_t ops = ops_so_far();
+	thrum_scope s;
+	thrum_task t;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn(&s, &t, read_or_send_all_fx(a)), 0);
+	until_ops(ops, 2); /* the first moved what it could, the second waits */
+	thrum_scope_cancel(&s);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(a->code, -ECANCELED);
+}
+
+static int partial_read(void *unused)
+{
+	int fds[2];
+	char buf[10] = "..........";
+	struct read_or_send_all a = { .buf = buf, .n = sizeof(buf), .done = 99 };
+
+	(void)unused;
+	open_pipe(fds, 0);
+	a.fd = fds[0];
+	TH_CHECK_EQ(write(fds[1], "abcd", 4), 4);
+	cancel_in_the_middle(&a);
+	TH_CHECK_EQ(a.done, 4);
+	TH_CHECK(memcmp(buf, "abcd......", sizeof(buf)) == 0);
+	TH_CHECK_EQ(write(fds[1], "efghij", 6), 6); /* nothing of it was eaten */
+	TH_CHECK_EQ(thrum_read_all(fds[0], buf + a.done, sizeof(buf) - a.done, NULL), 0);
+	TH_CHECK(memcmp(buf, "abcdefghij", sizeof(buf)) == 0);
+	close_both(fds);
+	return 0;
+}
+THRUM_FX(partial_read, void);
+TH_TEST(io_cancel, a_cancelled_read_all_tells_how_much_came_in_G8) { run_ok(partial_read_fx(NULL)); }
+
+static int partial_send(void *unused)
+{
+	static char zeros[1 << 22];
+	int fds[2];
+	struct read_or_send_all a = { .sends = true, .buf = zeros, .n = sizeof(zeros) };
+	size_t there = 0;
+	char buf[4096];
+
+	(void)unused;
+	open_pair(fds);
+	a.fd = fds[0];
+	cancel_in_the_middle(&a);
+	TH_CHECK(a.done > 0 && a.done < sizeof(zeros));
+	for (ssize_t n; (n = recv(fds[1], buf, sizeof(buf), MSG_DONTWAIT)) > 0;)
+		there += (size_t)n;
+	TH_CHECK_EQ(there, a.done);
+	close_both(fds);
+	return 0;
+}
+THRUM_FX(partial_send, void);
+TH_TEST(io_cancel, a_cancelled_send_all_tells_how_much_went_out_G8) { run_ok(partial_send_fx(NULL)); }
+
 static int already_cancelled(void *unused)
 {
 	int fds[2], fd;

@@ -35,6 +35,66 @@ static int positions(void *unused)
 THRUM_FX(positions, void);
 TH_TEST(io_file, reads_and_writes_at_the_position_and_at_a_given_one) { run_ok(positions_fx(NULL)); }
 
+static void no_positions(int in, int out)
+{
+	char c = 0;
+	struct iovec vec = { &c, 1 };
+	size_t done = 7;
+
+	for (int i = 0; i < 2; i++) { /* also when it is known by then */
+		TH_CHECK_EQ(thrum_pread(in, &c, 1, 0), -ESPIPE);
+		TH_CHECK_EQ(thrum_preadv(in, &vec, 1, 3), -ESPIPE);
+		TH_CHECK_EQ(thrum_pread_all(in, &c, 1, 0, &done), -ESPIPE);
+		TH_CHECK_EQ(done, 0);
+		TH_CHECK_EQ(thrum_pwrite(out, &c, 1, 0), -ESPIPE);
+		TH_CHECK_EQ(thrum_pwritev(out, &vec, 1, 0), -ESPIPE);
+	}
+	TH_CHECK_EQ(thrum_read(in, &c, 1), 1); /* nothing was taken, nothing was put */
+	TH_CHECK_EQ(c, 'x');
+	TH_CHECK_EQ(thrum_write(out, "y", 1), 1);
+	TH_CHECK_EQ(thrum_read(in, &c, 1), 1);
+	TH_CHECK_EQ(c, 'y');
+}
+
+static int streams(void *unused)
+{
+	int fds[2];
+
+	(void)unused;
+	open_pipe(fds, 0);
+	TH_CHECK_EQ(write(fds[1], "x", 1), 1);
+	no_positions(fds[0], fds[1]);
+	close_both(fds);
+	open_pair(fds);
+	TH_CHECK_EQ(write(fds[1], "x", 1), 1);
+	no_positions(fds[0], fds[1]);
+	close_both(fds);
+	return 0;
+}
+THRUM_FX(streams, void);
+TH_TEST(io_file, a_stream_has_no_positions) { run_ok(streams_fx(NULL)); }
+
+/* The number is another file's, and thrum was not told. */
+static int reused(void *unused)
+{
+	char name[] = "/tmp/thrum-test-XXXXXX", c;
+	int file = mkstemp(name), fds[2];
+
+	(void)unused;
+	TH_CHECK(file >= 0);
+	TH_CHECK_EQ(unlink(name), 0);
+	TH_CHECK_EQ(pwrite(file, "x", 1, 0), 1);
+	open_pipe(fds, 0);
+	TH_CHECK_EQ(thrum_pread(fds[0], &c, 1, 0), -ESPIPE);
+	TH_CHECK_EQ(dup2(file, fds[0]), fds[0]);
+	TH_CHECK_EQ(thrum_pread(fds[0], &c, 1, 0), 1);
+	TH_CHECK_EQ(thrum_pread(fds[0], &c, 1, 0), 1);
+	close_both(fds);
+	return close(file);
+}
+THRUM_FX(reused, void);
+TH_TEST(io_file, what_was_a_stream_may_have_positions_now) { run_ok(reused_fx(NULL)); }
+
 static int bad_fds(void *unused)
 {
 	char c = 0;

@@ -1,5 +1,6 @@
 /* Sockets and readiness over the loopback. */
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 #include "io_test.h"
 
@@ -125,7 +126,7 @@ static int nonblocking(void *unused)
 	TH_CHECK_EQ(thrum_recv(fds[0], buf, 1, MSG_DONTWAIT), -EAGAIN);
 	TH_CHECK_EQ(thrum_scope_open(&s), 0);
 	TH_CHECK_EQ(thrum_spawn(&s, &t, recv_one_fx(&a)), 0);
-	until_ops(ops, 2);
+	until_ops(ops, 1);
 	TH_CHECK_EQ(thrum_send(fds[1], "abc", 3, 0), 3);
 	TH_CHECK_EQ(thrum_join(&t), 0);
 	TH_CHECK_EQ(a.got, 3);
@@ -165,16 +166,15 @@ static int connect_errors(void *unused)
 {
 	struct sockaddr_in sa;
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	int fd = tcp_listen(&sa, 0), code = 0;
+	int bound = tcp_bind(&sa, 0), fd = tcp_socket(0), code = 0; /* nobody listens on that port, nor can anybody */
 	int fds[64];
 	int n;
 
 	(void)unused;
-	TH_CHECK_EQ(close(fd), 0); /* nobody listens on its port now */
-	fd = tcp_socket(0);
 	TH_CHECK_EQ(thrum_connect(fd, (struct sockaddr *)&sa, sizeof(sa)), -ECONNREFUSED);
 	TH_CHECK_EQ(thrum_connect(fd, (struct sockaddr *)&sa, 1), -EINVAL);
 	TH_CHECK_EQ(close(fd), 0);
+	TH_CHECK_EQ(close(bound), 0);
 
 	/* AF_UNIX with a full backlog: what connect(2) says of a nonblocking socket; there is nothing to wait for. */
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -252,3 +252,30 @@ static int readiness(void *unused)
 }
 THRUM_FX(readiness, void);
 TH_TEST(io_net, wait_fd_returns_the_events_that_are_there) { run_ok(readiness_fx(NULL)); }
+
+static int accept_at_the_limit(void *unused)
+{
+	struct sockaddr_in sa;
+	int listener = tcp_listen(&sa, 0), fd = tcp_socket(0), got;
+	struct rlimit limit, none;
+
+	(void)unused;
+	TH_CHECK_EQ(thrum_connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	TH_CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ 3, limit.rlim_max }; /* all numbers below are taken */
+	TH_CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+	got = thrum_accept(listener, NULL, NULL);
+	TH_CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	TH_CHECK_EQ(got, -EMFILE);
+	got = thrum_accept(listener, NULL, NULL); /* the connection waits as it did */
+	TH_CHECK(got >= 0);
+	TH_CHECK_EQ(thrum_close(got), 0);
+	TH_CHECK_EQ(thrum_close(fd), 0);
+	TH_CHECK_EQ(thrum_close(listener), 0);
+	return 0;
+}
+THRUM_FX(accept_at_the_limit, void);
+TH_TEST(io_net, accept_without_a_free_descriptor_loses_no_connection) /* hazard 58 */
+{
+	run_ok(accept_at_the_limit_fx(NULL));
+}

@@ -41,6 +41,7 @@ typedef th_atomic(uint64_t) th_atomic_u64;
 
 #define th_add_rlx(p, v) ((p)->fetch_add((v), rl::mo_relaxed, $))
 #define th_add_seq(p, v) ((p)->fetch_add((v), rl::mo_seq_cst, $))
+#define th_or_seq(p, v) ((p)->fetch_or((v), rl::mo_seq_cst, $))
 #define th_sub_seq(p, v) ((p)->fetch_sub((v), rl::mo_seq_cst, $))
 
 #define th_fence_seq() rl::atomic_thread_fence(rl::mo_seq_cst, $)

@@ -119,7 +119,7 @@ proctype home() {
 			:: parked && cq?[kind,g,res] -> cq?kind,g,res;
 				if
 				:: kind == OP ->
-					assert(g == gen);
+					assert(g == gen); /* G6 */
 					parked = false;
 					resumes[g]++;
 					code = res
@@ -131,7 +131,7 @@ proctype home() {
 				fi
 			od;
 			atomic { armed = 0 };
-			assert(resumes[gen] == 1);
+			assert(resumes[gen] == 1); /* hazard 17 */
 			assert(ended[gen]);          /* G5: only its own completion ends it */
 			memory[gen] = false;
 			if

@@ -22,7 +22,7 @@
 bool held, freed, closing, named, saved, ready;
 byte pending = N, admitted = N, finished, wakes;
 
-inline touch() { assert(!freed) }
+inline touch() { assert(!freed) } /* S7: its memory is its opener's once close has returned */
 inline lock() { atomic { !held -> touch(); held = true } }
 inline unlock() { atomic { touch(); held = false } }
 inline wake() { atomic { assert(saved && !ready); wakes++; ready = true } }
@@ -120,7 +120,7 @@ proctype closer() {
 #endif
 	od;
 	assert(finished == admitted && pending == 0); /* S1 */
-	assert(wakes <= 1);
+	assert(wakes <= 1); /* hazard 17 */
 	freed = true
 }
 

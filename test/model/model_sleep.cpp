@@ -16,6 +16,12 @@
 #define MUTANT 0 /* 1: a thief that was not called does not count as a searcher */
 #endif
 
+bool th_fence_heavy(void)
+{
+	th_fence_seq();
+	return true;
+}
+
 static void io_cancel(struct th_io *, struct th_op *) {}
 void th_ready(struct th_worker *w, struct th_fiber *f)
 {
@@ -41,6 +47,13 @@ struct sleep_test : rl::test_suite<sleep_test, 3> {
 		here($) = 0;
 	}
 
+	static void *steal(struct thrum_lane_ *lane) /* as th_steal does, but without waiting for the owner first */
+	{
+		bool closed;
+		void *e = th_deque_steal_any(lane, &closed);
+		return !e && closed ? th_deque_force_any(lane) : e;
+	}
+
 	/* A turn of the worker's loop without an own deque: mail, then a thief's choices. True when it did something. */
 	int turn(struct th_worker *w)
 	{
@@ -58,7 +71,7 @@ struct sleep_test : rl::test_suite<sleep_test, 3> {
 				w->searching = true;
 				th_add_seq(&rt.x_searching, 1);
 			}
-			t = th_deque_steal_any(&rt.workers[0].deque);
+			t = (struct th_task *)steal(&rt.workers[0].lane);
 		}
 		if (t) {
 			th_found_work(w);
@@ -94,7 +107,9 @@ struct sleep_test : rl::test_suite<sleep_test, 3> {
 	void spawn(struct th_worker *w, struct th_task *t)
 	{
 		t->payload($) = 6;
-		RL_ASSERT(th_deque_push_owner(&w->deque, t));
+		RL_ASSERT(th_deque_push_owner(&w->lane, t));
+		if (th_work_is_wanted(&rt))
+			th_deque_publish_all_owner(&w->lane);
 		th_notify_work(&rt);
 	}
 	void thread(unsigned i)

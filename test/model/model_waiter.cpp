@@ -1,4 +1,5 @@
-/* test/model/model_waiter.cpp: core/waiter.h, the shipped source: an event and a cancel meet at one parked fiber.
+/* test/model/model_waiter.cpp: core/waiter.h, the shipped source: an event and a cancel meet at one parked fiber
+ * (scene 1), or two events and a cancel at one that waits for either (scene 2).
  *
  * Proves: exactly one of them claims the wait and wakes the fiber (no double resume, hazards 18, 59); the fiber sees what
  * the winner handed over, through x_state alone; and the waiter, which lies in the fiber's frame, is not touched after
@@ -89,4 +90,100 @@ struct waiter_test : rl::test_suite<waiter_test, 3> {
 	void thread(unsigned i) { i == 0 ? event() : i == 1 ? cancel() : fiber(); }
 };
 
-int main(int argc, char **argv) { return model_main<waiter_test>(argc, argv, 3000); }
+/* Scene 2: a select. The fiber waits in two objects and may be cancelled: three who may each claim the one leader. One of
+ * them does; an object whose event did not keeps its item; and no event touches the frame after it is gone. */
+struct select_frame {
+	struct th_waiter leader;
+	struct th_waiter cases[2];
+	rl::var<int> item[2];
+};
+
+struct select_test : rl::test_suite<select_test, 4> {
+	futex_bucket bucket;
+	struct th_lock object_lock[2], node_lock;
+	struct th_waitq queue[2];      /* each under its object's lock */
+	rl::var<select_frame *> registered; /* under node_lock */
+	rl::atomic<int> resumed;
+	select_frame *parked;
+	rl::var<int> items_left[2];    /* each under its object's lock */
+
+	void before()
+	{
+		futex = &bucket;
+		th_lock_init(&node_lock);
+		parked = new select_frame;
+		th_waiter_init(&parked->leader, NULL);
+		for (int i = 0; i < 2; i++) {
+			th_lock_init(&object_lock[i]);
+			queue[i].head = queue[i].tail = NULL;
+			th_waiter_init(&parked->cases[i], NULL);
+			parked->cases[i].leader = &parked->leader;
+			th_waitq_push(&queue[i], &parked->cases[i]);
+			items_left[i]($) = 1;
+		}
+		registered($) = parked;
+		th_init(&resumed, 0);
+	}
+	void wake()
+	{
+		RL_ASSERT(th_add_rlx(&resumed, 1) == 0);
+	}
+	void event(int i)
+	{
+		th_lock(&object_lock[i]);
+		struct th_waiter *w = queue[i].head;
+		if (w) {
+			/* As th_waitq_claim(), but the item is written before the claim: the fiber of this model may run after it. */
+			select_frame *f = (select_frame *)(void *)((char *)(w - i) - offsetof(select_frame, cases));
+			th_waitq_remove(&queue[i], w);
+			f->item[i]($) = 42;
+			if (th_waiter_claim(w, TH_WAIT_DONE)) {
+				w->chosen = true;
+				items_left[i]($) = 0;
+				wake();
+			}
+		}
+		th_unlock(&object_lock[i]);
+	}
+	void cancel()
+	{
+		th_lock(&node_lock);
+		select_frame *f = registered($);
+		if (f && th_waiter_claim(&f->leader, TH_WAIT_CANCELLED))
+			wake();
+		th_unlock(&node_lock);
+	}
+	void fiber()
+	{
+		select_frame *f = parked;
+		int left = 0;
+		while (th_load_rlx(&f->leader.x_state) == TH_WAIT_ARMED)
+			th_pause();
+		bool cancelled = th_waiter_cancelled(&f->leader);
+		th_lock(&node_lock);
+		registered($) = NULL;
+		th_unlock(&node_lock);
+		int chosen = 0;
+		for (int i = 0; i < 2; i++) {
+			th_lock(&object_lock[i]);
+			th_waitq_remove(&queue[i], &f->cases[i]);
+			left += items_left[i]($);
+			if (f->cases[i].chosen) {
+				chosen++;
+				RL_ASSERT(f->item[i]($) == 42);
+			}
+			th_unlock(&object_lock[i]);
+		}
+		RL_ASSERT(chosen == (cancelled ? 0 : 1));
+		RL_ASSERT(left == (cancelled ? 2 : 1));
+		delete f;
+	}
+	void thread(unsigned i) { i < 2 ? event((int)i) : i == 2 ? cancel() : fiber(); }
+};
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && atoi(argv[1]) == 2)
+		return model_main<select_test>(argc, argv, 3000);
+	return model_main<waiter_test>(argc, argv, 3000);
+}

@@ -219,5 +219,5 @@ init {
 	}
 	(_nr_pr == 1);
 	assert(idle == 0 && searching == 0); /* a count that leaks silences later wakes */
-	assert(deque == 0)
+	assert(deque == 0) /* hazards 6, 7; Z3: all have run, and waited for each other */
 }

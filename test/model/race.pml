@@ -155,7 +155,7 @@ proctype race() {
 	assert(commits <= 1);                                  /* R2 */
 	assert(items == delivered + dropped);                  /* R6, G10 */
 	assert(result != FAILS || failures == N || outside);   /* R5 */
-	assert(result != ECANCELED || outside);
+	assert(result != ECANCELED || outside);                /* G2: nobody is told of a cancel that there was not */
 	do
 	:: j < N -> assert(ended[j]); j++                      /* R2 */
 	:: else -> break

@@ -2,11 +2,11 @@
  * The fields they use, with the same names and meanings; the ring, the clock and the stacks are left out. */
 #ifndef TH_WORKER_H
 #define TH_WORKER_H
+#define THRUM_LANE_SLOTS_ 4 /* before any header of thrum */
 #include "futex.h"
 #include "../../core/lock.c"
 #include "../../core/clock.h"
 #include "../../core/fiber.h"
-#define TH_DEQUE_SLOTS 4
 #include "../../sched/deque.h"
 
 struct th_task {
@@ -35,10 +35,11 @@ struct th_worker {
 	struct th_home home;
 	struct thrum_rt *rt;
 	struct th_fiber *ready;
-	bool searching;
+	bool searching, announced, cooling;
+	unsigned lingers;
 	struct th_taskq spill;
 	th_atomic_u64 x_parks, x_wakes;
-	struct th_deque deque;
+	struct thrum_lane_ lane;
 	th_atomic(struct th_fiber *) x_mail;
 	th_atomic(struct th_fiber *) x_cancels;
 	struct th_taskq placed;
@@ -60,7 +61,7 @@ struct thrum_rt {
 	struct th_worker workers[WORKERS];
 	struct th_clock clock;
 	struct th_taskq inject;
-	bool calls_main;
+	bool calls_main, may_linger;
 	th_atomic_u32 x_idle, x_searching, x_stop, x_token_signal;
 };
 
@@ -102,21 +103,28 @@ struct th_worker *th_worker_self(void)
 struct th_fib *th_fib_self(void) { return NULL; }
 uint32_t th_choose(uint32_t n, const char *) { return rl::rand(n); }
 int64_t th_clock_fire_due(struct th_home *) { return INT64_MAX; }
-bool th_clock_is_virtual(const struct th_clock *) { return false; }
+bool th_clock_wants_rest(struct th_clock *) { return false; }
 enum th_quiescent th_clock_quiescent(struct th_clock *, const struct th_quiescence *) { return TH_CLOCK_IDLE; }
+int64_t th_watch_look(struct th_home *, int64_t, bool) { return INT64_MAX; }
 void th_rt_stuck(struct thrum_rt *) {}
 void th_op_cancel_fd(struct th_home *, int) {}
 void th_suspend(void (*)(struct th_fiber *, void *), void *) {}
+void th_yield(struct th_fiber *) {}
 
 void th_taskq_init(struct th_taskq *q);
 void th_taskq_push(struct th_taskq *q, struct th_task *t);
 struct th_task *th_taskq_pop(struct th_taskq *q);
 static inline bool th_taskq_looks_empty(struct th_taskq *q) { return th_load_rlx(&q->x_count) == 0; }
 void th_ready(struct th_worker *w, struct th_fiber *f);
+static inline void th_woken_here(struct th_worker *, struct th_fiber *) {} /* nothing is metered */
 bool th_mail_looks_empty(struct th_worker *w);
 void th_mail_serve(struct th_worker *w);
 void th_poke(struct th_worker *w);
 void th_notify_work(struct thrum_rt *rt);
+bool th_somebody_sleeps(struct thrum_rt *rt);
+bool th_work_is_wanted(struct thrum_rt *rt);
+static inline void th_lanes_fence(struct th_worker *) {} /* of forks, which no model has */
+static inline int64_t th_cool_at(const struct th_worker *) { return INT64_MAX; } /* nor fibers */
 void th_found_work(struct th_worker *w);
 void th_sleep(struct th_worker *w);
 
@@ -136,11 +144,11 @@ static void mock_rt_init(struct thrum_rt *rt, struct th_io *io, unsigned nworker
 		io[i].count($) = 0;
 		w->rt = rt;
 		w->ready = NULL;
-		w->searching = false;
+		w->searching = w->announced = false;
 		th_taskq_init(&w->spill);
 		th_taskq_init(&w->placed);
 		th_lock_init(&w->fd_lock);
-		th_deque_init(&w->deque);
+		th_deque_init(&w->lane);
 		th_init(&w->x_parks, 0);
 		th_init(&w->x_wakes, 0);
 		th_init(&w->x_mail, NULL);

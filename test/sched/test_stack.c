@@ -100,7 +100,7 @@ TH_TEST(stack, given_back_last_is_taken_first)
 	th_stacks_give(s, a);
 	TH_CHECK(take(s).lo == a.lo);
 	TH_CHECK(take(s).lo == b.lo);
-	TH_CHECK_EQ(th_stacks_mapped(s), 2);
+	TH_CHECK_EQ(th_stacks_count(s).mapped, 2);
 	th_stacks_give(s, a);
 	th_stacks_give(s, b);
 	th_stacks_close(s);
@@ -230,7 +230,7 @@ TH_TEST(stack, hundred_thousand_at_once_in_few_mappings)
 	}
 	take_touch_check(s, MANY);
 	TH_CHECK(mappings() < before + 1000); /* TSan adds some for each of the 99 slabs */
-	TH_CHECK_EQ(th_stacks_mapped(s), MANY);
+	TH_CHECK_EQ(th_stacks_count(s).mapped, MANY);
 	give_all(s, MANY);
 	th_stacks_close(s);
 }
@@ -299,6 +299,89 @@ TH_TEST(stack, many_idle_stacks_keep_only_their_top_page)
 	th_stacks_close(s);
 }
 
+/* ---- cooling ---- */
+
+static int residents(int n)
+{
+	int pages = 0;
+
+	for (int i = 0; i < n; i++)
+		for (size_t at = 0; at < STACK_BYTES; at += page())
+			pages += resident(stacks[i].lo + at);
+	return pages;
+}
+
+static void take_all(struct th_stacks *s, int n)
+{
+	for (int i = 0; i < n; i++) {
+		stacks[i] = take(s);
+		stacks[i].lo[0] = 1;
+		stacks[i].lo[STACK_BYTES - 1] = 1;
+	}
+}
+
+static void cool_all(struct th_stacks *s, int64_t now_ns)
+{
+	while (th_stacks_cool(s, now_ns) == TH_COOLING)
+		;
+}
+
+enum { COOL = 300 };
+
+TH_TEST(stack, idle_ones_that_nobody_wants_for_a_period_hold_no_memory)
+{
+	const int64_t period = TH_STACKS_PERIOD_NS;
+	struct th_stacks *s = open_pool(false);
+	unsigned calls = 1;
+
+	take_all(s, COOL);
+	TH_CHECK_EQ(th_stacks_cool(s, period), TH_COLD); /* none is idle */
+	give_all(s, COOL);
+	TH_CHECK_EQ(th_stacks_cool(s, 2 * period), TH_WARM); /* they were wanted in this one */
+	TH_CHECK_EQ(th_stacks_cool(s, 3 * period - 1), TH_WARM);
+	TH_CHECK_EQ(th_stacks_count(s).cooled, 0);
+	TH_CHECK_EQ(th_stacks_count(s).warm, COOL);
+	TH_CHECK(residents(COOL) >= COOL);
+	while (th_stacks_cool(s, 3 * period) == TH_COOLING)
+		calls++;
+	TH_CHECK(calls > 1 && calls <= 10); /* some at a time */
+	TH_CHECK_EQ(th_stacks_count(s).cooled, COOL);
+	TH_CHECK_EQ(th_stacks_count(s).warm, 0);
+	TH_CHECK_EQ(residents(COOL), 0);
+	TH_CHECK_EQ(th_stacks_cool(s, 9 * period), TH_COLD);
+	TH_CHECK_EQ(th_stacks_count(s).cooled, COOL); /* once each */
+
+	/* They serve again, with their guards, and are cooled again. */
+	take_all(s, COOL);
+	TH_CHECK_EQ(th_stacks_count(s).mapped, COOL);
+	TH_CHECK(write_faults(stacks[0].lo - 1) && write_faults(stacks[COOL - 1].lo - 1));
+	give_all(s, COOL);
+	cool_all(s, 10 * period);
+	cool_all(s, 11 * period);
+	TH_CHECK_EQ(th_stacks_count(s).cooled, 2 * COOL);
+	TH_CHECK_EQ(residents(COOL), 0);
+	th_stacks_close(s);
+}
+
+/* A load that comes again in every period keeps what it needs; the rest of a burst goes. */
+TH_TEST(stack, idle_ones_that_are_wanted_again_stay_warm)
+{
+	enum { WANTED = 100 };
+	struct th_stacks *s = open_pool(false);
+	int64_t now_ns = 0;
+
+	take_all(s, COOL);
+	give_all(s, COOL);
+	for (int i = 0; i < 20; i++) {
+		take_all(s, WANTED);
+		give_all(s, WANTED);
+		cool_all(s, now_ns += TH_STACKS_PERIOD_NS);
+	}
+	TH_CHECK_EQ(th_stacks_count(s).cooled, COOL - WANTED);
+	TH_CHECK_EQ(th_stacks_count(s).warm, WANTED);
+	th_stacks_close(s);
+}
+
 #if defined(__SANITIZE_ADDRESS__)
 #define TEST_ASAN 1
 #elif defined(__has_feature)
@@ -357,6 +440,6 @@ TH_TEST(stack, threads_share_a_pool)
 		TH_CHECK_EQ(pthread_create(&t[i], NULL, take_and_give, s), 0);
 	for (int i = 0; i < 4; i++)
 		TH_CHECK_EQ(pthread_join(t[i], NULL), 0);
-	TH_CHECK(th_stacks_mapped(s) <= 160);
+	TH_CHECK(th_stacks_count(s).mapped <= 160);
 	th_stacks_close(s);
 }

@@ -1,6 +1,8 @@
 /* test/sim/test_io.c: operations in an unkind kernel: late successes, short transfers, cancels that come too late. */
+#include "../support/child.h"
 #include "../support/sim_run.h"
 #include <errno.h>
+#include <thrum/test.h>
 
 static thrum_dur ticks(uint32_t n)
 {
@@ -193,4 +195,88 @@ SIM_TEST_WITH(io, late_cancel_spares_the_next_operation_G6, .no_sweep = true)
 	TH_CHECK_EQ(thrum_close(q.fds[0]), 0);
 	TH_CHECK_EQ(thrum_close(q.fds[1]), 0);
 	return r;
+}
+
+static int close_after_a_while(struct ends *e)
+{
+	(void)thrum_sleep(ticks(sim_choose(3)));
+	return close_both(e);
+}
+THRUM_FX(close_after_a_while, struct ends);
+
+/* In time, or late; and then it may be somebody else's descriptor, which has something to read. */
+static int read_after_a_while(struct ends *e)
+{
+	char c;
+	ssize_t r;
+
+	(void)thrum_sleep(ticks(sim_choose(5)));
+	r = thrum_read(e->fds[0], &c, 1);
+	TH_CHECK(r == 0 || r == 1 || r == -EBADF || r == -ECANCELED);
+	return 0;
+}
+THRUM_FX(read_after_a_while, struct ends);
+
+/* Whoever gets the number next is not taken for a late one. */
+static int use_a_new_one(struct ends *unused)
+{
+	struct ends mine;
+	ssize_t done;
+
+	(void)unused;
+	(void)thrum_sleep(ticks(sim_choose(5)));
+	th_sim_pipe(mine.fds);
+	(void)thrum_check(); /* so that the next one may be quick */
+	done = thrum_write(mine.fds[1], "xx", 2);
+	if (done <= 0) {
+		TH_CHECK_EQ(done, -ECANCELED);
+		TH_CHECK_EQ(thrum_check(), -ECANCELED); /* G2: who was told once is told again */
+	}
+	return close_both(&mine);
+}
+THRUM_FX(use_a_new_one, struct ends);
+
+/* G9: a call that begins while the descriptor closes is refused or finds none; the next owner of the number is not refused. (No
+ * operation is in the kernel at the close: io/sim.c looks.) */
+SIM_TEST(io, close_is_over_for_all_at_once_G9)
+{
+	struct ends e = { .moved = 0 };
+	int r;
+
+	(void)unused;
+	th_sim_pipe(e.fds);
+	r = thrum_zip_par(close_after_a_while_fx(&e), read_after_a_while_fx(&e), use_a_new_one_fx(&e), read_after_a_while_fx(&e),
+			  use_a_new_one_fx(&e));
+	if (!e.closed)
+		close_both(&e);
+	return r;
+}
+
+static int read_at_once(struct ends *e)
+{
+	char c;
+	ssize_t r = thrum_read(e->fds[0], &c, 1);
+
+	TH_CHECK(r == -EBADF || r == -ECANCELED);
+	return 0;
+}
+THRUM_FX(read_at_once, struct ends);
+
+THRUM_FX(close_both, struct ends);
+
+static int close_and_read(void *unused)
+{
+	struct ends e = { .moved = 0 };
+
+	(void)unused;
+	th_sim_pipe(e.fds);
+	return thrum_zip_par(close_both_fx(&e), read_at_once_fx(&e), read_at_once_fx(&e));
+}
+
+/* G9: a call that waits for a close does not wait when that is over. */
+TH_TEST(io, late_call_meets_the_end_of_a_close_G9)
+{
+	const thrum_test_opts o = { .size = sizeof o, .workers = 3, .runs = TH_SLOW ? 500 : 20000, .name = "late" };
+
+	TH_CHECK_EQ(thrum_test_search((thrum_fx){ close_and_read, NULL }, &o, NULL), 0);
 }

@@ -164,6 +164,57 @@ static int note(struct note *f)
 }
 THRUM_FX(note, struct note);
 
+struct undefer_race {
+	thrum_deferred d[N];
+	int taken[N], ran[N];
+};
+
+static int run_late(int *ran)
+{
+	int r = thrum_yield(); /* time for somebody to reach for it while it runs */
+
+	sim_add(ran, 1);
+	return r;
+}
+THRUM_FX(run_late, int);
+
+static int take_some_back(struct undefer_race *r)
+{
+	for (int i = 0; i < 2 * N; i++) { /* some twice */
+		uint32_t which = sim_choose(N);
+
+		sim_add(&r->taken[which], thrum_undefer(&r->d[which]));
+		if (sim_choose(2))
+			(void)thrum_yield();
+	}
+	return 0;
+}
+THRUM_FX(take_some_back, struct undefer_race);
+
+/* However a close and those who take finalizers back meet: each is taken by one of them, or it runs, once. */
+SIM_TEST(scopes, undefer_meets_the_close_S8)
+{
+	struct undefer_race race = { .taken = { 0 } };
+	thrum_scope outer, s;
+	int r;
+
+	(void)unused;
+	TH_CHECK_EQ(thrum_scope_open(&outer), 0);
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	for (int i = 0; i < N; i++)
+		TH_CHECK_EQ(thrum_defer(&s, &race.d[i], run_late_fx(&race.ran[i])), 0);
+	for (int i = 0; i < 2; i++)
+		if (thrum_go(&outer, take_some_back_fx(&race)) < 0)
+			break; /* it is cancelled */
+	if (sim_choose(2))
+		(void)thrum_yield();
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	r = thrum_scope_close(&outer);
+	for (int i = 0; i < N; i++)
+		TH_CHECK_EQ(race.taken[i] + race.ran[i], 1);
+	return r;
+}
+
 /* S3, S4: all finalizers run, last first, after the children, whatever happens. */
 SIM_TEST(scopes, finalizers_run_last_first_S3)
 {

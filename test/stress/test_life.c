@@ -272,6 +272,59 @@ TH_TEST(life, fibers_without_memory_fail_with_ENOMEM)
 	TH_CHECK_CHILD_OK(th_child(run_until_no_memory, NULL, &said), &said);
 }
 
+/* Scopes inside one another until neither this stack nor memory for another is left: then -ENOMEM, and every finalizer has
+ * run, though some of them have to be content with what the stack keeps for them. */
+struct nest {
+	int due, ran;
+};
+static int count_run(struct nest *n)
+{
+	n->ran++;
+	return 0;
+}
+THRUM_FX(count_run, struct nest);
+
+static int nest(struct nest *n);
+THRUM_FX(nest, struct nest);
+
+static int nest(struct nest *n)
+{
+	thrum_deferred d[2];
+	thrum_scope s;
+	int code, closed;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	for (int i = 0; i < 2; i++, n->due++)
+		TH_CHECK_EQ(thrum_defer(&s, &d[i], count_run_fx(n)), 0);
+	code = thrum_or_else(nest_fx(n), thrum_fail(-ENOMEM));
+	closed = thrum_scope_close(&s);
+	return closed < 0 ? closed : code;
+}
+
+static int nest_without_memory(void *unused)
+{
+	struct nest n = { 0 };
+
+	(void)unused;
+	limit_address_space(0);
+	TH_CHECK_EQ(nest(&n), -ENOMEM);
+	TH_CHECK(n.due > 0);
+	TH_CHECK_EQ(n.ran, n.due);
+	return 0;
+}
+static void run_nested(void *unused)
+{
+	(void)unused;
+	TH_CHECK_EQ(thrum_run(THRUM_OPTS(.workers = 1), (thrum_fx){ nest_without_memory, NULL }), 0);
+}
+
+TH_TEST(life, finalizers_run_though_there_is_no_stack_for_them_S3_A4)
+{
+	struct th_said said;
+
+	TH_CHECK_CHILD_OK(th_child(run_nested, NULL, &said), &said);
+}
+
 /* Ours is found before libc's. RLIMIT_NPROC would not do: it does not bind root. */
 static int threads_allowed = -1;
 

@@ -29,13 +29,18 @@
 #ifndef TH_SANITIZED
 #define TH_SANITIZED 0
 #endif
+#ifndef TH_EMULATED /* test/CMakeLists.txt: on another processor, by an emulator that limits no memory */
+#define TH_EMULATED 0
+#endif
+#define TH_SLOW (TH_SANITIZED || TH_EMULATED) /* ten times and more */
+#define TH_UNLIMITED (TH_SANITIZED || TH_EMULATED) /* address space cannot be limited: they need some of their own, or do not do it */
 
 /* What it wrote to stderr. */
 struct th_said {
 	char text[4096];
 };
 
-enum { TH_CHILD_SECONDS = 30 };
+enum { TH_CHILD_SECONDS = TH_TEST_SECONDS / 2 };
 
 /* Fork, run body(arg), _exit(0). Returns the wait status. */
 static inline int th_child(void (*body)(void *), void *arg, struct th_said *said)

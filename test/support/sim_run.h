@@ -5,9 +5,10 @@
  * operation, no descriptor and no fiber is left.
  *
  *   plain   seeds 1, 2, …; workers 1, 2, 3 in turn; one seed in a hundred runs twice and must make the same choices
- *   sweep   one seed in ten: its run is repeated with the root cancelled at each of its suspensions in turn
+ *   sweep   one seed in eight: its run is repeated with the root cancelled at each of its suspensions in turn
  *
- * A failure prints the command that replays it. THRUM_SIM_SEEDS sets the number of seeds per scenario. */
+ * A failure prints the command that replays it. THRUM_SIM_SEEDS sets the number of seeds per scenario,
+ * THRUM_SIM_FIRST the first one. */
 #ifndef TH_SIM_RUN_H
 #define TH_SIM_RUN_H
 #include "test.h"
@@ -18,6 +19,8 @@ struct sim_scenario {
 	const char *suite, *name;
 	int (*body)(void *unused);
 	unsigned clock;       /* THRUM_CLOCK_* */
+	unsigned switch_1_in; /* how seldom to switch at an atomic access; 0: drawn for each run */
+	unsigned one_in;      /* play one seed in so many: a long one; 0: all */
 	bool no_sweep;        /* it cancels by itself, or ends in other ways that a sweep would confuse */
 };
 
@@ -29,7 +32,7 @@ bool sim_cancelled_run(void);
 /* Of this run, all zero at its start: bodies alive, the most there were, resources held. Fibers of several virtual workers
  * count, so with sim_add(); a plain reading is for when they have ended. */
 struct sim_counts {
-	int alive, alive_max, started, held, acquired, released;
+	int alive, alive_max, started, held, acquired, released, reports;
 };
 extern struct sim_counts sim_counts;
 static inline int sim_add(int *count, int n)

@@ -57,7 +57,7 @@ void th_check_failed(const char *file, int line, const char *fmt, ...)
 }
 
 #ifndef TH_CRITERION
-enum { LIMIT_SECONDS = 60 };
+enum { LIMIT_SECONDS = TH_TEST_SECONDS };
 
 void th_test_register(struct th_test *t)
 {

@@ -1,0 +1,509 @@
+/* Causes: rules G1, G2, Z6, R5, S3, A5, E2, E3, T7, as the text of the tree. */
+#include "test/support/child.h"
+#include "test/support/rules.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { E_ONE = THRUM_APP(1), E_TWO = THRUM_APP(2), E_THREE = THRUM_APP(3) };
+#define APP(n) "an error of the application " #n
+
+static void check_text(const thrum_cause *cause, const char *want, const char *file, int line)
+{
+	char text[2048];
+
+	(void)thrum_cause_text(cause, text, sizeof text);
+	if (strcmp(text, want) != 0)
+		th_check_failed(file, line, "the cause is\n%s\nnot\n%s", text, want);
+}
+#define CHECK_CAUSE(want) check_text(thrum_last_cause(), (want), __FILE__, __LINE__)
+
+/* --- G1: kinds and primary --- */
+
+TH_FIBER_TEST(JUMP, cause, none_before_anything_failed_G1)
+{
+	struct th_step a = { .ms = 1 }, b = { .ms = 1 };
+
+	TH_CHECK(!thrum_last_cause());
+	TH_CHECK_EQ(thrum_zip_par(th_step_fx(&a), th_step_fx(&b)), 0);
+	TH_CHECK(!thrum_last_cause());
+	return 0;
+}
+
+TH_TEST(cause, none_on_a_plain_thread_G1)
+{
+	TH_CHECK(!thrum_last_cause());
+	TH_CHECK_EQ(thrum_failed(E_ONE, "no fiber"), E_ONE);
+	TH_CHECK(!thrum_last_cause());
+	TH_CHECK_EQ(thrum_catch_cause(thrum_succeed(), NULL, NULL), THRUM_ENOTFIBER);
+}
+
+TH_FIBER_TEST(JUMP, cause, of_one_failing_child_is_a_leaf_with_its_number_G1)
+{
+	struct th_step fine = { .ms = 30 }, fails = { .ms = 10, .code = E_ONE };
+
+	TH_CHECK_EQ(thrum_zip_par(th_step_fx(&fine), th_step_fx(&fails)), E_ONE);
+	CHECK_CAUSE("child 1: " APP(1));
+	TH_CHECK_EQ(thrum_last_cause()->kind, THRUM_CAUSE_FAIL);
+	TH_CHECK_EQ(thrum_last_cause()->code, E_ONE);
+	TH_CHECK_EQ(thrum_last_cause()->index, 1);
+	return 0;
+}
+
+/* Cancelled, but its clean-up fails. */
+static int fails_late(struct th_step *s)
+{
+	int code = th_step(s);
+
+	return code == -ECANCELED ? E_TWO : code;
+}
+THRUM_FX(fails_late, struct th_step);
+
+TH_FIBER_TEST(JUMP, cause, both_has_failures_of_the_teardown_in_completion_order_Z6) /* D6 D27 */
+{
+	struct th_step fails = { .ms = 10, .code = E_ONE }, slow = { .ms = 100, .cleanup_ms = 20 };
+	struct th_step slower = { .ms = 100, .cleanup_ms = 30 }, echo = { .ms = 100 };
+
+	TH_CHECK_EQ(thrum_zip_par(fails_late_fx(&slower), th_step_fx(&echo), fails_late_fx(&slow), th_step_fx(&fails)),
+		    E_ONE);
+	CHECK_CAUSE("both: " APP(1) "\n"
+		    "  child 3: " APP(1) "\n"
+		    "  child 2: " APP(2) "\n"
+		    "  child 0: " APP(2));
+	return 0;
+}
+
+static int release_fails(void *unused)
+{
+	(void)unused;
+	return thrum_failed(E_THREE, "cannot release");
+}
+
+static int holds_and_fails_late(struct th_step *s)
+{
+	int r = thrum_acquire_release(thrum_succeed(), (thrum_fx){ release_fails, NULL });
+
+	return r < 0 ? r : th_step(s);
+}
+THRUM_FX(holds_and_fails_late, struct th_step);
+
+TH_FIBER_TEST(JUMP, cause, a_childs_finalizer_belongs_to_the_child_S3)
+{
+	struct th_step fails = { .ms = 10, .code = E_ONE }, later = { .ms = 100 };
+	char text[512];
+
+	TH_CHECK_EQ(thrum_zip_par(holds_and_fails_late_fx(&fails), fails_late_fx(&later)), E_ONE);
+	(void)thrum_cause_text(thrum_last_cause(), text, sizeof text);
+	TH_CHECK(strstr(text, "both: " APP(1) "\n  child 0: then: " APP(1) "\n    " APP(1) "\n    " APP(3)
+			      ": cannot release (") == text);
+	TH_CHECK(strstr(text, "\n  child 1: " APP(2)));
+	return 0;
+}
+
+/* A cancelled child whose own clean-up fails has really failed (Z8). */
+TH_FIBER_TEST(JUMP, cause, a_cancelled_child_that_fails_to_release_is_the_primary_Z8)
+{
+	struct th_step waits = { .ms = 100 };
+	thrum_fx fx = holds_and_fails_late_fx(&waits);
+	thrum_zip_par_op op = { &fx, 1 };
+
+	TH_CHECK_EQ(th_cancel_after(10, thrum_zip_par_fx(&op)).code, E_THREE);
+	return 0;
+}
+
+static int dies(void *unused)
+{
+	(void)unused;
+	return thrum_die("bad state");
+}
+
+TH_FIBER_TEST(JUMP, cause, of_a_defect_says_what_and_where_G1)
+{
+	TH_CHECK_EQ(thrum_zip_par(((thrum_fx){ dies, NULL })), THRUM_EDIED);
+	TH_CHECK_EQ(thrum_last_cause()->kind, THRUM_CAUSE_DIE);
+	TH_CHECK(strcmp(thrum_last_cause()->what, "bad state") == 0);
+	TH_CHECK(strstr(thrum_last_cause()->file, "test_cause.c"));
+	TH_CHECK(thrum_last_cause()->line > 0);
+	return 0;
+}
+
+static int nested(void *arg)
+{
+	return thrum_zip_par(th_step_fx(arg), thrum_never());
+}
+
+TH_FIBER_TEST(JUMP, cause, passes_up_through_nested_scopes_unchanged_G1)
+{
+	struct th_step fails = { .ms = 10, .code = E_ONE };
+
+	TH_CHECK_EQ(thrum_zip_par(thrum_never(), (thrum_fx){ nested, &fails }), E_ONE);
+	CHECK_CAUSE("child 0: " APP(1)); /* the innermost child */
+	return 0;
+}
+
+static void count_drop(void *counter)
+{
+	th_count(counter, 1);
+}
+
+static int fails_with_payload(th_counter *dropped)
+{
+	return thrum_failed_with(E_ONE, "with a payload", dropped, count_drop);
+}
+THRUM_FX(fails_with_payload, th_counter);
+
+TH_FIBER_TEST(JUMP, cause, a_payload_is_dropped_once_with_its_cause_G1)
+{
+	th_counter dropped = { 0 };
+
+	TH_CHECK_EQ(thrum_zip_par(fails_with_payload_fx(&dropped)), E_ONE);
+	TH_CHECK(thrum_last_cause()->detail == &dropped);
+	TH_CHECK_EQ(th_counted(&dropped), 0);
+	TH_CHECK_EQ(thrum_zip_par(thrum_fail(E_TWO)), E_TWO);
+	TH_CHECK_EQ(th_counted(&dropped), 1);
+	TH_CHECK_EQ(thrum_or_else(fails_with_payload_fx(&dropped), thrum_succeed()), 0);
+	TH_CHECK_EQ(th_counted(&dropped), 2);
+	TH_CHECK_EQ(thrum_failed(7, "not negative"), -EINVAL);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, children_have_causes_of_their_own_K10)
+{
+	struct th_step fails = { .code = E_ONE }, fine = { .ms = 0 };
+	thrum_or_else_op caught = { thrum_fail(E_TWO), th_step_fx(&fine) };
+	thrum_scope s;
+	thrum_task t;
+
+	TH_CHECK_EQ(thrum_zip_par(th_step_fx(&fails)), E_ONE);
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn(&s, &t, thrum_or_else_fx(&caught)), 0);
+	TH_CHECK_EQ(thrum_join(&t), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	CHECK_CAUSE("child 0: " APP(1));
+	return 0;
+}
+
+/* --- G2: who cancelled, and where --- */
+
+static int waits(const void **ret_id)
+{
+	*ret_id = thrum_self_id();
+	return thrum_call(thrum_never());
+}
+THRUM_FX(waits, const void *);
+
+struct canceller {
+	thrum_scope *scope;
+	const void *id;
+	unsigned line;
+};
+static int cancels(struct canceller *c)
+{
+	c->id = thrum_self_id();
+	c->line = __LINE__ + 1;
+	thrum_scope_cancel(c->scope);
+	return 0;
+}
+THRUM_FX(cancels, struct canceller);
+
+TH_FIBER_TEST(JUMP, cause, an_interrupt_names_its_canceller_with_place_G2)
+{
+	const void *waiter_id = NULL;
+	thrum_scope outer, inner;
+	struct canceller c = { &outer, NULL, 0 };
+	thrum_task waiter, canceller;
+	const thrum_cause *why;
+
+	TH_CHECK_EQ(thrum_scope_open(&outer), 0);
+	TH_CHECK_EQ(thrum_scope_open(&inner), 0);
+	TH_CHECK_EQ(thrum_spawn(&inner, &waiter, waits_fx(&waiter_id)), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&inner, &canceller, cancels_fx(&c), THRUM_SPAWN_OPTS(.name = "killer")), 0);
+	TH_CHECK_EQ(thrum_join(&canceller), 0);
+	TH_CHECK_EQ(thrum_scope_close(&inner), -ECANCELED);
+	why = thrum_last_cause();
+	TH_CHECK_EQ(why->kind, THRUM_CAUSE_INTERRUPT);
+	TH_CHECK_EQ(why->reason.kind, THRUM_CANCEL_EXPLICIT);
+	TH_CHECK(strcmp(why->reason.name, "killer") == 0);
+	TH_CHECK(why->reason.by == c.id && c.id != waiter_id && c.id != thrum_self_id());
+	TH_CHECK(strstr(why->reason.file, "test_cause.c"));
+	TH_CHECK_EQ(why->reason.line, c.line);
+	TH_CHECK_EQ(thrum_scope_close(&outer), 0);
+	return 0;
+}
+
+/* --- R5 --- */
+
+TH_FIBER_TEST(JUMP, cause, of_a_lost_race_has_all_failures_in_order_R5)
+{
+	struct th_step a = { .ms = 30, .code = E_ONE }, b = { .ms = 10, .code = E_TWO }, c = { .ms = 20, .code = E_THREE };
+
+	TH_CHECK_EQ(thrum_race(th_step_fx(&a), th_step_fx(&b), th_step_fx(&c)), E_TWO);
+	CHECK_CAUSE("both: " APP(2) "\n"
+		    "  child 1: " APP(2) "\n"
+		    "  child 2: " APP(3) "\n"
+		    "  child 0: " APP(1));
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, race_first_keeps_the_completers_cause_R5)
+{
+	struct th_step fails = { .ms = 10, .code = E_ONE };
+
+	TH_CHECK_EQ(thrum_race_first(thrum_never(), th_step_fx(&fails)), E_ONE);
+	CHECK_CAUSE("child 1: " APP(1));
+	return 0;
+}
+
+/* --- S1, S3: scopes --- */
+
+static int fail_with(int *code)
+{
+	return *code;
+}
+THRUM_FX(fail_with, int);
+
+TH_FIBER_TEST(JUMP, cause, body_then_finalizers_in_run_order_S3)
+{
+	int one = E_ONE, three = E_THREE;
+	thrum_deferred first, second, third;
+	thrum_scope s;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_defer(&s, &first, fail_with_fx(&one)), 0);
+	TH_CHECK_EQ(thrum_defer(&s, &second, thrum_succeed()), 0);
+	TH_CHECK_EQ(thrum_defer(&s, &third, fail_with_fx(&three)), 0);
+	TH_CHECK_EQ(thrum_scope_fail(&s, E_TWO), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), E_TWO);
+	CHECK_CAUSE("then: " APP(2) "\n"
+		    "  " APP(2) "\n"
+		    "  then: " APP(3) "\n"
+		    "    " APP(3) "\n"
+		    "    " APP(1));
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, body_and_child_failing_are_told_together_S1)
+{
+	struct th_step late = { .ms = 100 };
+	thrum_scope s;
+	thrum_task t;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &t, fails_late_fx(&late), THRUM_SPAWN_OPTS(.name = "late")), 0);
+	TH_CHECK_EQ(thrum_sleep(thrum_ms(1)), 0);
+	TH_CHECK_EQ(thrum_scope_fail(&s, E_ONE), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), E_ONE);
+	CHECK_CAUSE("both: " APP(1) "\n"
+		    "  " APP(1) "\n"
+		    "  child 0 \"late\": " APP(2));
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, a_joined_failure_passed_on_is_told_once_S1)
+{
+	struct th_step fails = { .ms = 1, .code = E_ONE };
+	thrum_scope s;
+	thrum_task t;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn(&s, &t, th_step_fx(&fails)), 0);
+	TH_CHECK_EQ(thrum_scope_fail(&s, thrum_join(&t)), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), E_ONE);
+	CHECK_CAUSE("child 0: " APP(1));
+	return 0;
+}
+
+/* --- A5 --- */
+
+TH_FIBER_TEST(JUMP, cause, use_then_release_A5) /* D27 */
+{
+	TH_CHECK_EQ(thrum_bracket(thrum_succeed(), thrum_fail(E_ONE), thrum_fail(E_TWO)), E_ONE);
+	CHECK_CAUSE("then: " APP(1) "\n"
+		    "  " APP(1) "\n"
+		    "  " APP(2));
+	TH_CHECK_EQ(thrum_bracket(thrum_succeed(), thrum_succeed(), thrum_fail(E_TWO)), E_TWO);
+	CHECK_CAUSE(APP(2));
+	return 0;
+}
+
+/* --- E2, E3 --- */
+
+TH_FIBER_TEST(JUMP, cause, a_failing_fallback_keeps_what_came_before_E3)
+{
+	TH_CHECK_EQ(thrum_or_else(thrum_fail(E_ONE), thrum_fail(E_TWO)), E_TWO);
+	CHECK_CAUSE("then: " APP(2) "\n"
+		    "  " APP(1) "\n"
+		    "  " APP(2));
+	return 0;
+}
+
+struct seen {
+	unsigned kind, reason;
+	int code;
+};
+static int look(const thrum_cause *cause, void *arg)
+{
+	struct seen *seen = arg;
+
+	*seen = (struct seen){ cause->kind, cause->reason.kind, cause->code };
+	return 0;
+}
+
+static int catch_never(struct seen *seen)
+{
+	int r = thrum_catch_cause(thrum_never(), look, seen);
+
+	return r < 0 ? r : thrum_check(); /* seen, not undone */
+}
+THRUM_FX(catch_never, struct seen);
+
+TH_FIBER_TEST(JUMP, cause, catch_cause_sees_every_kind_of_end_E2)
+{
+	struct seen seen = { 0, 0, 0 };
+
+	TH_CHECK_EQ(thrum_catch_cause(thrum_fail(E_ONE), look, &seen), 0);
+	TH_CHECK_EQ(seen.kind, THRUM_CAUSE_FAIL);
+	TH_CHECK_EQ(seen.code, E_ONE);
+	TH_CHECK_EQ(thrum_catch_cause((thrum_fx){ dies, NULL }, look, &seen), 0);
+	TH_CHECK_EQ(seen.kind, THRUM_CAUSE_DIE);
+	seen.kind = 0;
+	TH_CHECK_EQ(thrum_catch_cause(thrum_succeed(), look, &seen), 0);
+	TH_CHECK_EQ(seen.kind, 0);
+	TH_CHECK_EQ(thrum_catch_cause((thrum_fx){ NULL, NULL }, look, &seen), -EINVAL);
+	TH_CHECK_EQ(thrum_catch_cause(thrum_succeed(), NULL, &seen), -EINVAL);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, catch_cause_does_not_undo_a_cancel_E2)
+{
+	struct seen seen = { 0, 0, 0 };
+	struct th_outside o = th_cancel_after(10, catch_never_fx(&seen));
+
+	TH_CHECK_EQ(o.code, -ECANCELED);
+	TH_CHECK_EQ(seen.kind, THRUM_CAUSE_INTERRUPT);
+	TH_CHECK_EQ(seen.reason, THRUM_CANCEL_DEADLINE);
+	return 0;
+}
+
+/* --- T7 --- */
+
+TH_FIBER_TEST(JUMP, cause, failing_after_the_deadline_tells_of_both_T7)
+{
+	struct th_step late = { .ms = 100 };
+
+	TH_CHECK_EQ(thrum_timeout(fails_late_fx(&late), thrum_ms(10)), E_TWO);
+	CHECK_CAUSE("then: " APP(2) "\n"
+		    "  Connection timed out\n"
+		    "  " APP(2));
+	TH_CHECK_EQ(thrum_timeout(thrum_never(), thrum_ms(10)), -ETIMEDOUT);
+	CHECK_CAUSE("Connection timed out");
+	TH_CHECK_EQ(thrum_timeout(thrum_never(), thrum_ms(0)), -ETIMEDOUT);
+	CHECK_CAUSE("Connection timed out");
+	return 0;
+}
+
+/* --- K7: the failure of a handle --- */
+
+TH_FIBER_TEST(JUMP, cause, join_of_a_handle_gives_its_cause_K7)
+{
+	struct th_step fails = { .ms = 1, .code = E_ONE };
+	thrum_scope s;
+	thrum_task t;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &t, th_step_fx(&fails), THRUM_SPAWN_OPTS(.isolated = true, .name = "h")), 0);
+	TH_CHECK_EQ(thrum_join(&t), E_ONE);
+	CHECK_CAUSE("child 0 \"h\": " APP(1));
+	TH_CHECK_EQ(thrum_join(&t), E_ONE); /* again, K8 */
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	return 0;
+}
+
+/* --- N8: no failure is lost to a lack of memory --- */
+
+static void use_up_memory(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	setrlimit(RLIMIT_AS, &none);
+	for (size_t size = 1 << 20; size >= 64; size /= 2)
+		for (void *volatile p = malloc(size); p; p = malloc(size))
+			;
+}
+
+enum { ENTRANTS = 200 };
+
+static int fail_without_memory(thrum_fx *fx)
+{
+	size_t told = 0;
+
+	use_up_memory();
+	TH_CHECK_EQ(thrum_race_n(fx, ENTRANTS), E_ONE);
+	for (const thrum_cause *c = thrum_last_cause()->first; c; c = c->next)
+		told++;
+	TH_CHECK(told >= 32); /* what is reserved */
+	TH_CHECK_EQ(told + thrum_last_cause()->omitted, ENTRANTS);
+	TH_CHECK_EQ(thrum_or_else(thrum_fail(E_TWO), thrum_fail(E_THREE)), E_THREE);
+	CHECK_CAUSE("then: " APP(3) "\n  " APP(2) "\n  " APP(3)); /* the reserve is back */
+	return 0;
+}
+THRUM_FX(fail_without_memory, thrum_fx);
+
+static void run_without_memory(void *unused)
+{
+	thrum_fx fx[ENTRANTS];
+
+	(void)unused;
+	for (int i = 0; i < ENTRANTS; i++)
+		fx[i] = thrum_fail(E_ONE);
+	TH_CHECK_EQ(thrum_run(THRUM_OPTS(.workers = 1), fail_without_memory_fx(fx)), 0);
+}
+
+TH_TEST(cause, without_memory_parts_are_counted_N8)
+{
+	struct th_said said;
+
+	if (TH_UNLIMITED)
+		return;
+	TH_CHECK_CHILD_OK(th_child(run_without_memory, NULL, &said), &said);
+}
+
+/* --- text --- */
+
+TH_FIBER_TEST(JUMP, cause, text_is_cut_like_snprintf)
+{
+	char text[8];
+	size_t whole;
+
+	TH_CHECK_EQ(thrum_or_else(thrum_fail(E_ONE), thrum_fail(E_TWO)), E_TWO);
+	whole = thrum_cause_text(thrum_last_cause(), NULL, 0);
+	TH_CHECK(whole > 60);
+	TH_CHECK_EQ(thrum_cause_text(thrum_last_cause(), text, sizeof text), whole);
+	TH_CHECK(strcmp(text, "then: a") == 0);
+	TH_CHECK_EQ(thrum_cause_text(NULL, text, sizeof text), 0);
+	TH_CHECK(strcmp(text, "") == 0);
+	return 0;
+}
+
+/* Fallbacks nested without end: the tree is as deep, and neither its text nor its end costs stack. */
+struct chain {
+	thrum_or_else_op ops[20000];
+};
+
+TH_FIBER_TEST(JUMP, cause, of_any_depth_is_shown_and_freed_E5)
+{
+	struct chain *c = malloc(sizeof *c);
+	thrum_fx fx = thrum_fail(E_ONE);
+	char *text = malloc(1 << 20);
+
+	TH_CHECK(c && text);
+	for (size_t i = 0; i < 20000; i++) {
+		c->ops[i] = (thrum_or_else_op){ i % 2 ? thrum_fail(E_ONE) : fx, i % 2 ? fx : thrum_fail(E_TWO) };
+		fx = thrum_or_else_fx(&c->ops[i]);
+	}
+	TH_CHECK(thrum_call(fx) < 0);
+	TH_CHECK(thrum_cause_text(thrum_last_cause(), text, 1 << 20) > 0);
+	free(text);
+	free(c);
+	return 0;
+}
