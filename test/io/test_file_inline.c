@@ -163,8 +163,9 @@ static int read_and_wait(void *arg)
 	return 0;
 }
 
-/* A number that was a file becomes a pipe behind thrum's back: what it has learned is wrong then, and only costs time. */
-TH_FIBER_TEST(REAL, io_inline, a_descriptor_that_became_another_file_is_read_all_the_same)
+/* A number that was a file becomes a pipe behind thrum's back: what it has learned is wrong then, and only costs time. One
+ * worker: so the reader finds the pipe empty, and the wrong hint is found out, each time. */
+TH_ONE_WORKER_TEST(REAL, io_inline, a_descriptor_that_became_another_file_is_read_all_the_same)
 {
 	int fds[2], fd = data_file(0);
 	char *buf = filled(BYTES);
