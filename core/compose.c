@@ -2,6 +2,7 @@
  * acquire_release. */
 #include "assert.h"
 #include "deep.h"
+#include "oracle.h"
 #include "pool.h"
 #include "scope.h"
 #include <errno.h>
@@ -148,9 +149,11 @@ static int bracket(thrum_fx acquire, thrum_fx use, thrum_fx release, bool shield
 	code = acquire_with(f, acquire, shielded);
 	if (code < 0)
 		return code;
+	th_oracle_acquired(&used);
 	code = th_cancelled(f) ? -ECANCELED : th_call_deep(use);
 	used = code < 0 ? th_cause_take(f, code) : NULL;
 	released = th_run_shielded(f, release, code);
+	th_oracle_released(&used);
 	if (code >= 0 && released >= 0)
 		return code;
 	if (released < 0)
@@ -200,6 +203,7 @@ static int acquire_release(thrum_fx acquire, thrum_fx release, bool shielded)
 		th_pool_give(f->home->records, d);
 		return code;
 	}
+	th_oracle_acquired(d);
 	d->fx = release;
 	d->pool = f->home->records;
 	th_node_defer(nearest_scope(f), d, NULL);

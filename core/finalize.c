@@ -1,6 +1,7 @@
 /* core/finalize.c: the finalizers of a scope, all at once (S12). */
 #include "deep.h"
 #include "fan.h"
+#include "oracle.h"
 
 struct finalizing {
 	struct fan fan;
@@ -13,9 +14,14 @@ static int finalize_one(void *arg)
 {
 	struct finalizing *z = arg;
 	thrum_fx fx;
+	int code;
 
 	th_self()->exit_code = z->exit_code;
-	return th_node_take_finalizer(z->node, &fx) ? th_call_always(fx) : 0;
+	if (!th_node_take_finalizer(z->node, &fx))
+		return 0;
+	code = th_call_always(fx);
+	th_oracle_ran(z->node, fx);
+	return code;
 }
 
 static void finalized(struct fan *fan, size_t i, int code, struct th_cause *cause)

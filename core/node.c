@@ -4,6 +4,7 @@
 #include "cause.h"
 #include "deep.h"
 #include "hooks.h"
+#include "oracle.h"
 #include "pool.h"
 #include "watch.h"
 #include <string.h>
@@ -61,6 +62,7 @@ void th_node_link(struct th_node *n, struct th_node *parent)
 void th_node_unlink_locked(struct th_node *n)
 {
 	TH_DASSERT(n->kids == NULL);
+	th_oracle_ended(n);
 	*(n->prev ? &n->prev->next : &n->parent->kids) = n->next;
 	if (n->next)
 		n->next->prev = n->prev;
@@ -192,6 +194,7 @@ bool th_node_defer(struct th_node *n, struct th_deferred *d, const bool *closing
 		if (d->next)
 			d->next->prev = d;
 		n->finalizers = d;
+		th_oracle_registered(d, n);
 	}
 	th_unlock(&n->lock);
 	return open;
@@ -216,8 +219,10 @@ bool thrum_undefer(thrum_deferred *public)
 		return false;
 	th_lock(&n->lock);
 	mine = th_load_rlx(&d->x_node) == n; /* the closing fiber may have taken it meanwhile */
-	if (mine)
+	if (mine) {
 		take_out(n, d);
+		th_oracle_withdrawn(d);
+	}
 	th_unlock(&n->lock);
 	return mine;
 }
@@ -251,8 +256,10 @@ bool th_node_take_finalizer(struct th_node *n, thrum_fx *ret_fx)
 
 	th_lock(&n->lock);
 	d = n->finalizers;
-	if (d)
+	if (d) {
 		take_out(n, d);
+		th_oracle_taken(d, n, d->fx);
+	}
 	th_unlock(&n->lock);
 	if (!d)
 		return false;
@@ -271,6 +278,7 @@ int th_node_finalize(struct th_fiber *f, struct th_node *n, int exit_code, struc
 	*ret_cause = NULL;
 	while (th_node_take_finalizer(n, &fx)) {
 		int code = th_run_shielded(f, fx, exit_code);
+		th_oracle_ran(n, fx);
 		if (code >= 0)
 			continue;
 		if (first == 0)

@@ -94,7 +94,7 @@ static int run_child(void *arg)
 	return th_call_deep(slot->spec->fx);
 }
 
-/* Does not suspend: it also runs for a child that no fiber could be had for. */
+/* Does not suspend: see be_refused(). */
 static int say_farewell(void *arg)
 {
 	struct slot *slot = arg;
@@ -107,6 +107,18 @@ static int say_farewell(void *arg)
 	tell(s);
 	th_unlock(&s->lock);
 	return 0;
+}
+
+static void need_no_farewell(struct slot *slot)
+{
+	(void)thrum_undefer((thrum_deferred *)(void *)&slot->farewell);
+}
+
+/* No fiber could be had for it, so its finalizers do not run. */
+static int be_refused(void *arg)
+{
+	need_no_farewell(arg);
+	return say_farewell(arg);
 }
 
 /* --- waiting --- */
@@ -162,7 +174,7 @@ static void wait_for_event(struct th_fiber *f, struct supervisor *s, uint64_t se
 static void init_run(struct slot *slot)
 {
 	th_task_init(&slot->task, (thrum_fx){ run_child, slot });
-	slot->task.refused = (thrum_fx){ say_farewell, slot };
+	slot->task.refused = (thrum_fx){ be_refused, slot };
 	slot->task.name = slot->spec->name;
 	slot->task.stack_bytes = (uint32_t)slot->spec->stack_bytes;
 	slot->task.isolated = true;
@@ -195,8 +207,10 @@ static void start(struct th_fiber *f, struct slot *slot)
 
 	init_run(slot);
 	th_scope_of(&s->scope)->spawned = slot->index; /* the number of each of its runs; nobody else spawns here */
-	if (th_spawn(f, th_scope_of(&s->scope), &slot->task, 0) < 0)
+	if (th_spawn(f, th_scope_of(&s->scope), &slot->task, 0) < 0) {
+		need_no_farewell(slot);
 		return; /* cancelled; it stays where it is */
+	}
 	slot->state = RUNNING;
 	slot->runs++;
 	slot->since = th_clock_now(f);

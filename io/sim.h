@@ -19,6 +19,7 @@ struct th_sim_report {
 	int64_t virtual_ns;    /* how far the clock got */
 	unsigned ops_left, fds_left; /* 0 after a clean run; that no fiber is left is asserted by th_worker_fini() */
 	uint64_t allocs_left;
+	size_t debts_left;     /* releases that somebody owes still: sched/sim_oracle.c */
 };
 
 enum th_sim_search { TH_SIM_RANDOM, TH_SIM_PCT, TH_SIM_GIVEN }; /* sched/sim_choices.c */

@@ -13,6 +13,7 @@
 #include "../core/tsan.h"
 #include "sim_choices.h"
 #include "sim_faults.h"
+#include "sim_oracle.h"
 #include "sim_timeline.h"
 #include "worker.h"
 #include <errno.h>
@@ -423,6 +424,7 @@ void th_sim_begin(const struct th_sim_opts *opts)
 	th_sim_kernel_reset();
 	th_choices_begin(opts);
 	th_faults_begin(opts);
+	th_oracle_begin();
 }
 
 void th_sim_end(struct th_sim_report *r)
@@ -431,6 +433,7 @@ void th_sim_end(struct th_sim_report *r)
 	r->choices = th_choices_made();
 	r->fingerprint = th_choices_fingerprint();
 	th_faults_end(r);
+	th_oracle_end(r);
 	r->virtual_ns = sim.now_ns - TH_SIM_EPOCH_NS;
 	r->ops_left = th_sim_ops_left();
 	r->fds_left = th_sim_fds_left();

@@ -84,6 +84,8 @@ static void check_left(const struct th_sim_report *r)
 		fail(TH_LEFT, "%u descriptors are left open", r->fds_left);
 	if (r->allocs_left)
 		fail(TH_LEFT, "%" PRIu64 " allocations of the library are not freed", r->allocs_left);
+	if (r->debts_left)
+		fail(TH_LEFT, "%zu acquires are not released", r->debts_left);
 }
 
 static bool disturbed(const struct th_plan *p)

@@ -16,8 +16,9 @@
  *
  * A run fails when it crashes, calls thrum_test_fail(), returns a failure (unless `any_code`), blocks for ever, makes more choices
  * than `choices_max`, takes longer than `seconds`, or has left something behind at its end: an operation in the kernel, a
- * descriptor, memory of the library, a fiber. When a worker sleeps though there is work for it. And when `check` says so. A search makes one run in 64 twice, which must be the
- * same: else nothing that it finds could be had again.
+ * descriptor, memory of the library, a fiber, an acquire that is not released. When a worker sleeps though there is work for it,
+ * when a release runs twice or before one that was registered later. And when `check` says so. A search makes one run in 64
+ * twice, which must be the same: else nothing that it finds could be had again.
  *
  * The world has TCP, UDP and Unix sockets on its own loopback, pipes, files on a disk of its own, signals that the program
  * sends itself, names: "localhost" and addresses, and processes of programs that you describe (.programs). What your program asks the kernel for by itself,
