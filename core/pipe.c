@@ -1,6 +1,6 @@
 /* core/pipe.c: pipelines: what makes sense, memory, running the stages, and what is left at the end. */
 #include "pipe.h"
-#include "node.h"
+#include "scope.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -289,7 +289,7 @@ static int run_stage(void *arg)
 
 static int run_all(struct th_pipe *p)
 {
-	int r = thrum_scope_open(&p->scope);
+	int r = th_scope_open_own(&p->scope);
 
 	for (size_t i = 0; i < p->n && r == 0; i++) {
 		struct th_stage *t = &p->stages[i];

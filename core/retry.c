@@ -25,7 +25,7 @@ static int attempt(thrum_fx fx)
 	thrum_scope scope;
 	int code, closed;
 
-	code = thrum_scope_open(&scope);
+	code = th_scope_open_own(&scope);
 	if (code < 0)
 		return code;
 	code = th_call_deep(fx);

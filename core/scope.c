@@ -35,17 +35,28 @@ int thrum_scope_open(thrum_scope *s)
 	return thrum_scope_open_with(s, NULL);
 }
 
-int thrum_scope_open_with(thrum_scope *s, const thrum_scope_opts *o)
+int th_scope_open_own(thrum_scope *s)
 {
 	struct th_fiber *f = th_self();
 
 	if (!f)
 		return THRUM_ENOTFIBER;
-	if (o && o->size != sizeof *o)
-		return -EINVAL;
 	th_scope_open(f, th_scope_of(s));
 	th_scope_of(s)->light = f->home->light;
 	th_store_rlx(&th_scope_of(s)->x_alone, f->home->light);
+	return 0;
+}
+
+int thrum_scope_open_with(thrum_scope *s, const thrum_scope_opts *o)
+{
+	int r;
+
+	if (o && o->size != sizeof *o && th_self())
+		return -EINVAL;
+	r = th_scope_open_own(s);
+	if (r < 0)
+		return r;
+	th_scope_of(s)->opened = true;
 	if (o)
 		th_scope_of(s)->parallel = o->parallel_finalizers;
 	return 0;

@@ -83,6 +83,7 @@ struct th_scope {
 	bool ends_daemons;           /* the closer waits for the daemons too */
 	bool parallel;               /* its finalizers run all at once (S12) */
 	bool light;                  /* its opener's children may stay calls */
+	bool opened;                 /* by the user, who can cancel it; no combinator's own. The sweeps ask */
 	bool takes_late;             /* children may spawn into it while it waits for them: a fan, whose runners do */
 	struct th_watched watch;
 	struct th_path begin, longest; /* when it was opened; of the children that have ended: core/meter.h */
@@ -101,6 +102,8 @@ struct th_outcome {
 void th_scope_init(struct th_scope *s, struct th_home *home, struct th_task *owner, struct th_node *parent);
 void th_scope_open(struct th_fiber *f, struct th_scope *s);
 void th_scope_close(struct th_fiber *f, struct th_scope *s, struct th_outcome *ret_outcome);
+/* thrum_scope_open() for a scope that the user does not see; thrum_scope_close() closes it. */
+int th_scope_open_own(thrum_scope *s);
 
 /* The caller's ruling: the running identity failed with `code` as what the scope saw tells, or, if code >= 0, did not, and
  * what failed inside does not matter any more. Every th_scope_close ends in one. Returns code. */

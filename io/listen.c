@@ -9,6 +9,7 @@
  * away cannot come back into a backlog that nobody serves. Then the handlers' scope gets the grace as its deadline,
  * and is closed. */
 #include "../core/atomic.h"
+#include "../core/scope.h"
 #include "own_errno.h"
 #include "sockaddr.h"
 #include "sys.h"
@@ -458,7 +459,7 @@ static int accept_loop(void *arg)
 static int accept_all(struct listener *l, struct loop *loops, unsigned n)
 {
 	thrum_scope s;
-	int code = thrum_scope_open(&s);
+	int code = th_scope_open_own(&s);
 
 	if (code < 0)
 		return code;
@@ -587,7 +588,7 @@ int thrum_listener_serve(thrum_listener *public, int (*handler)(void *arg, thrum
 		return code;
 	if (!th_cas_seq(&l->x_state, &state, SERVED))
 		return state == CLOSED ? THRUM_ECLOSED : -EBUSY;
-	code = thrum_scope_open(&handlers);
+	code = th_scope_open_own(&handlers);
 	if (code < 0)
 		return code;
 	l->handlers = &handlers;

@@ -1,6 +1,6 @@
 /* io/output.c: a process from start to end in one call, with what it reads and writes. */
 #include "../core/hooks.h"
-#include "../core/node.h"
+#include "../core/scope.h"
 #include "own_errno.h"
 #include "process.h"
 #include "sys.h"
@@ -33,7 +33,7 @@ int thrum_run_process(const thrum_process_opts *o, thrum_process_status *ret)
 
 	if (o && (o->in.kind == THRUM_STDIO_PIPE || o->out.kind == THRUM_STDIO_PIPE || o->err.kind == THRUM_STDIO_PIPE))
 		return th_self() ? -EINVAL : THRUM_ENOTFIBER;
-	code = thrum_scope_open(&s);
+	code = th_scope_open_own(&s);
 	if (code < 0)
 		return code;
 	code = thrum_spawn_process(&s, &p, o);
@@ -211,7 +211,7 @@ int thrum_process_output(const thrum_process_opts *o, const void *in, size_t in_
 	struct capture c = { .feed = { .data = in, .size = in_size }, .out = { .limit = limit }, .err = { .limit = limit } };
 	thrum_process_opts opts;
 	thrum_scope s;
-	int code = thrum_scope_open(&s);
+	int code = th_scope_open_own(&s);
 
 	if (code < 0)
 		return code;

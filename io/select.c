@@ -6,6 +6,7 @@
 #include "../core/promise.h"
 #include "../core/select.h"
 #include "../core/hooks.h"
+#include "../core/scope.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <thrum/io.h>
@@ -56,7 +57,7 @@ static void put_back(struct fd_case *c)
 static int select_watching(thrum_case *cases, size_t n, struct fd_case *fds, size_t nfds)
 {
 	thrum_scope s;
-	int r = thrum_scope_open(&s), chosen, closed;
+	int r = th_scope_open_own(&s), chosen, closed;
 
 	for (size_t i = 0; i < nfds && r == 0; i++)
 		r = thrum_spawn(&s, &fds[i].watcher, (thrum_fx){ watch_fd, &fds[i] });

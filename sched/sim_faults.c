@@ -1,5 +1,6 @@
 /* sched/sim_faults.c: see the header. */
 #include "sim_faults.h"
+#include "../core/assert.h"
 #include "../core/fiber.h"
 #include "../core/node.h"
 #include "../core/scope.h"
@@ -23,15 +24,29 @@ static struct {
 
 /* --- cancels --- */
 
-static bool is_scope(const struct th_node *n)
+/* One that the program may cancel: a cancel of a combinator's own scope by anybody else would be none that can happen. */
+static bool is_opened(struct th_node *n)
 {
-	return n->kind == TH_NODE_SCOPE || n->kind == TH_NODE_ROOT;
+	return n->kind == TH_NODE_SCOPE && th_container(n, struct th_scope, node)->opened;
 }
 
-/* `n` or what is around it. */
+/* `n` or what is around it; the root, if nothing else is. */
 static struct th_node *nearest_scope(struct th_node *n)
 {
-	while (!is_scope(n) && n->parent)
+	while (!is_opened(n) && n->parent)
+		n = n->parent;
+	return n;
+}
+
+static bool has_deadline(struct th_node *n)
+{
+	return n->kind == TH_NODE_SCOPE && n->x_deadline_ns != INT64_MAX; /* no th_load: this is no part of the run */
+}
+
+/* An opened scope may have one as well as not. */
+static struct th_node *nearest_limit(struct th_node *n)
+{
+	while (!is_opened(n) && !has_deadline(n) && n->parent)
 		n = n->parent;
 	return n;
 }
@@ -51,6 +66,7 @@ static void cancel(struct th_fiber *f)
 		n = n->parent ? nearest_scope(n->parent) : n;
 		break;
 	case TH_SIM_DEADLINE:
+		n = nearest_limit(f->node);
 		why = (thrum_reason){ .kind = THRUM_CANCEL_DEADLINE, .code = -ETIMEDOUT };
 		break;
 	}

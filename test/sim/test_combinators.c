@@ -188,7 +188,7 @@ SIM_TEST_WITH(combinators, nested_timeouts_T3_T7, .clock = THRUM_CLOCK_JUMP)
 	if (r == 0)
 		TH_CHECK(b.done && b.ms <= inner && b.ms <= outer);
 	else if (r == -ETIMEDOUT)
-		TH_CHECK(b.ms >= inner || b.ms >= outer);
+		TH_CHECK(b.ms >= inner || b.ms >= outer || sim_cancelled_inside());
 	else
 		TH_CHECK(r == -ECANCELED && sim_cancelled_run());
 	return r == -ECANCELED ? r : 0;

@@ -418,6 +418,32 @@ TH_TEST(explore, the_sweep_of_cancels_finds_what_is_held_on)
 	TH_CHECK(strstr(r.what, "check"));
 }
 
+static int nap(void *unused)
+{
+	(void)unused;
+	return thrum_sleep(thrum_ms(1));
+}
+
+static int nap_in_time(void *unused)
+{
+	int r = thrum_timeout((thrum_fx){ nap, NULL }, thrum_ms(3600000));
+
+	(void)unused;
+	THRUM_TEST_CHECK(r != -ETIMEDOUT);
+	return r;
+}
+
+/* A limit fires where it never would by itself. */
+TH_TEST(explore, the_sweep_of_cancels_lets_limits_fire)
+{
+	const thrum_fx fx = { nap_in_time, NULL };
+	thrum_test_report r;
+
+	TH_CHECK_EQ(thrum_test_search(fx, NULL, NULL), 0);
+	TH_CHECK_EQ(thrum_test_sweep_cancel(fx, THRUM_TEST_OPTS(.quiet = true), &r), 1);
+	TH_CHECK(strstr(r.replay, "/deadline") && strstr(r.what, "r != -ETIMEDOUT"));
+}
+
 /* --- memory and operations --- */
 
 static int careless(void *unused)

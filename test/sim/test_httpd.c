@@ -206,7 +206,7 @@ static int run_world(struct world *w, unsigned n)
 }
 
 /* Pipelined requests are answered in order, files come whole, and a drain ends the server. */
-SIM_TEST_WITH(httpd, every_answer_is_right, .one_in = 32)
+SIM_TEST_WITH(httpd, every_answer_is_right, .one_in = 32, .root_only = true)
 {
 	struct world w = { .status = -1 };
 	unsigned n = 1 + sim_choose(CLIENTS);
@@ -232,7 +232,7 @@ static int run_drained_world(void *world)
 }
 
 /* A drain at any time: what was answered was right, and the server ends. */
-SIM_TEST_WITH(httpd, drain_ends_between_requests, .one_in = 32)
+SIM_TEST_WITH(httpd, drain_ends_between_requests, .one_in = 32, .root_only = true)
 {
 	struct world w = { .status = -1, .drain_early = true };
 

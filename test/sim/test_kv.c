@@ -273,7 +273,7 @@ static int run_world(struct world *w, bool drain_early)
 }
 
 /* Every answer is the right one, in order, and a drain ends the server when all have left. */
-SIM_TEST_WITH(kv, every_answer_is_right, .one_in = 32)
+SIM_TEST_WITH(kv, every_answer_is_right, .one_in = 32, .root_only = true)
 {
 	struct world w = { .status = -1 };
 	int code = run_world(&w, false);
@@ -298,7 +298,7 @@ static int run_drained_world(void *world)
 }
 
 /* A drain at any time: what was answered was right, and the server ends. */
-SIM_TEST_WITH(kv, drain_ends_between_commands, .one_in = 32)
+SIM_TEST_WITH(kv, drain_ends_between_commands, .one_in = 32, .root_only = true)
 {
 	struct world w = { .status = -1 };
 

@@ -32,7 +32,7 @@ static int serve(struct world *w)
 {
 	int code = thrum_listener_serve(&w->listener, w->handler, w);
 
-	TH_CHECK(code == 0 || code == -ECANCELED || w->may_fail);
+	TH_CHECK(code == 0 || code == -ECANCELED || w->may_fail || (code == -ETIMEDOUT && sim_cancelled_inside()));
 	return code;
 }
 THRUM_FX(serve, struct world);
@@ -205,8 +205,8 @@ LONG_TEST(net, drain_serves_whom_it_accepted)
 	(void)unused;
 	TH_CHECK_EQ(thrum_listener_read(&w.listener, &stats), 0);
 	TH_CHECK_EQ(stats.active, 0);
-	TH_CHECK(code < 0 || stats.accepted == (unsigned)w.served);
-	TH_CHECK(code < 0 || w.good <= w.served);
+	if (code == 0 && !sim_cancelled_inside()) /* then the grace may have been over at once */
+		TH_CHECK(stats.accepted == (unsigned)w.served && w.good <= w.served);
 	return code;
 }
 
@@ -629,7 +629,7 @@ LONG_TEST(net, datagrams_come_whole_or_not_at_all)
 	code = both_ways(&d);
 	TH_CHECK_EQ(thrum_close(d.in), 0);
 	TH_CHECK_EQ(thrum_close(d.out), 0);
-	TH_CHECK(code < 0 || lossy || d.came == DATAGRAMS);
+	TH_CHECK(code < 0 || lossy || d.came == DATAGRAMS || sim_cancelled_inside());
 	return code;
 }
 

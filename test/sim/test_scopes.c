@@ -208,7 +208,8 @@ SIM_TEST(scopes, undefer_meets_the_close_S8)
 			break; /* it is cancelled */
 	if (sim_choose(2))
 		(void)thrum_yield();
-	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	r = thrum_scope_close(&s);
+	TH_CHECK(r == 0 || (r == -ETIMEDOUT && sim_cancelled_inside()));
 	r = thrum_scope_close(&outer);
 	for (int i = 0; i < N; i++)
 		TH_CHECK_EQ(race.taken[i] + race.ran[i], 1);

@@ -5,7 +5,9 @@
  * operation, no descriptor and no fiber is left.
  *
  *   plain   seeds 1, 2, …; workers 1, 2, 3 in turn; one seed in a hundred runs twice and must make the same choices
- *   sweep   one seed in eight: its run is repeated with the root cancelled at each of its suspensions in turn
+ *   sweep   one seed in eight: its run is repeated with a cancel at each of its suspensions in turn: as the fiber is about to
+ *           suspend, when it has, or when what it waited for has come; of the root, of the scope that the fiber is in, of the
+ *           one around that, or by that scope's deadline. These take turns too
  *
  * A failure prints the command that replays it. THRUM_SIM_SEEDS sets the number of seeds per scenario,
  * THRUM_SIM_FIRST the first one. */
@@ -22,12 +24,15 @@ struct sim_scenario {
 	unsigned switch_1_in; /* how seldom to switch at an atomic access; 0: drawn for each run */
 	unsigned one_in;      /* play one seed in so many: a long one; 0: all */
 	bool no_sweep;        /* it cancels by itself, or ends in other ways that a sweep would confuse */
+	bool root_only;       /* sweep with cancels of the root only */
 };
 
 void sim_scenario(const struct sim_scenario *s);
 static inline uint32_t sim_choose(uint32_t n) { return th_sim_choose(n); }
-/* True in a run whose root is cancelled from outside. */
+/* True in a run with a cancel from outside; and if that is not one of the root, but of a scope inside: of the scenario's own, or by
+ * a deadline before its time. Then the scenario may return any failure. */
 bool sim_cancelled_run(void);
+bool sim_cancelled_inside(void);
 
 /* Of this run, all zero at its start: bodies alive, the most there were, resources held. Fibers of several virtual workers
  * count, so with sim_add(); a plain reading is for when they have ended. */
