@@ -7,7 +7,7 @@
 
 __attribute__((noreturn, format(printf, 3, 4))) void th_abort(const char *file, unsigned line, const char *fmt, ...);
 #ifdef TH_SIM
-void th_sim_aborts(const char *text); /* a run of a program under test may end there: sched/sim_world.c */
+void th_sim_aborts(const char *text); /* a run of a program under test may end there: sched/sim/world.c */
 #endif
 
 #define TH_ASSERT(c) ((c) ? (void)0 : th_abort(__FILE__, __LINE__, "broken invariant: %s", #c))

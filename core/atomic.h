@@ -2,7 +2,7 @@
  * call, so that a reader sees it and a grep counts it; the list below is exactly what the project uses.
  *
  * Two other builds swap the meaning and nothing else:
- *   TH_SIM      every access is a preemption point of the one-thread simulation (sched/sim.c)
+ *   TH_SIM      every access is a preemption point of the one-thread simulation (sched/sim/threads.c)
  *   TH_RELACY   test/model/ compiles the same sources against the Relacy model checker
  *
  * ThreadSanitizer does not model fences (it reports a correct deque, and misses a wrong one, alike), so under it
@@ -27,7 +27,7 @@
 #endif
 
 #ifdef TH_SIM
-void th_sim_point(void); /* sched/sim.c: may run other virtual workers before it returns */
+void th_sim_point(void); /* sched/sim/threads.c: may run other virtual workers before it returns */
 #define TH_POINT() th_sim_point()
 #else
 #define TH_POINT() ((void)0)

@@ -1,4 +1,4 @@
-/* core/oracle.h: what the simulation is told, so that it can keep books of its own (sched/sim_oracle.c): each acquire is released
+/* core/oracle.h: what the simulation is told, so that it can keep books of its own (sched/sim/oracle.c): each acquire is released
  * once, and in reverse. Nothing in the real builds. */
 #ifndef TH_ORACLE_H
 #define TH_ORACLE_H

@@ -1,5 +1,5 @@
 /* io/backend.h: the seam between the runtime and a kernel. Three implementations: io/uring.c, io/epoll.c, and the simulated
- * kernel of io/sim.c.
+ * kernel of io/sim/kernel.c.
  *
  * One th_io per worker, used by that worker only, wake() excepted. An operation that was submitted ends exactly once, by
  * th_op_complete() called from poll() or wait(), never from submit() or cancel(). */

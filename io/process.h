@@ -36,7 +36,7 @@ static inline struct th_process *th_process_of(thrum_process *p)
 /* The options are such as spawn takes them. */
 bool th_process_opts_ok(const thrum_process_opts *o);
 /* Start it: .in, .out, .err, .pid and .pidfd of *p. The options are good. On a fiber; a code of thrum_spawn_process(), and then
- * nothing is left. io/spawn.c; in the simulation io/sim_process.c. */
+ * nothing is left. io/spawn.c; in the simulation io/sim/process.c. */
 int th_process_exec(struct th_process *p, const thrum_process_opts *o);
 
 #endif

@@ -1,5 +1,5 @@
 /* io/sys.h: the system calls on descriptors, paths and names that io/ makes itself, beside those of its backends. In the
- * simulation they are the simulated kernel's (io/sim*.c): its descriptors are unknown to the real one.
+ * simulation they are the simulated kernel's (io/sim/): its descriptors are unknown to the real one.
  *
  * All as the call of their name: -1 and errno, so what own_errno.h says holds for them too. */
 #ifndef TH_SYS_H
@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #ifdef TH_SIM
-/* sockets: io/sim_sock.c */
+/* sockets: io/sim/sock.c */
 int th_sys_socket(int family, int type, int protocol);
 int th_sys_socketpair(int family, int type, int protocol, int fds[2]);
 int th_sys_bind(int fd, const struct sockaddr *sa, socklen_t len);
@@ -33,10 +33,10 @@ int th_sys_getsockname(int fd, struct sockaddr *sa, socklen_t *len);
 int th_sys_getpeername(int fd, struct sockaddr *sa, socklen_t *len);
 int th_sys_getsockopt(int fd, int level, int option, void *value, socklen_t *len);
 int th_sys_setsockopt(int fd, int level, int option, const void *value, socklen_t len);
-/* names: io/sim_names.c */
+/* names: io/sim/names.c */
 int th_sys_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret_list);
 void th_sys_freeaddrinfo(struct addrinfo *list);
-/* descriptors: io/sim_fd.c */
+/* descriptors: io/sim/fd.c */
 int th_sys_close(int fd);
 int th_sys_fcntl(int fd, int command, ...);
 int th_sys_ioctl(int fd, unsigned long request, ...);
@@ -48,15 +48,15 @@ ssize_t th_sys_preadv2(int fd, const struct iovec *iov, int n, off_t at, int fla
 ssize_t th_sys_pwritev2(int fd, const struct iovec *iov, int n, off_t at, int flags);
 ssize_t th_sys_sendfile(int out, int in, off_t *at, size_t n);
 time_t th_sys_time(time_t *ret); /* of day: it begins with 2001 */
-/* signals: io/sim_signal.c */
+/* signals: io/sim/signal.c */
 int th_sys_sigaction(int sig, const struct sigaction *new_action, struct sigaction *before);
 void (*th_sys_signal(int sig, void (*handler)(int)))(int);
-/* processes, and descriptors of timers: io/sim_process.c */
+/* processes, and descriptors of timers: io/sim/process.c */
 int th_sys_kill(pid_t pid, int sig);
 int th_sys_waitid(idtype_t type, id_t id, siginfo_t *ret, int flags);
 int th_sys_timerfd_create(int clock, int flags);
 int th_sys_timerfd_settime(int fd, int flags, const struct itimerspec *in, struct itimerspec *ret_before);
-/* files and paths: io/sim_path.c */
+/* files and paths: io/sim/path.c */
 int th_sys_open(const char *path, int flags, ...);
 int th_sys_openat(int dir, const char *path, int flags, ...);
 int th_sys_stat(const char *path, struct stat *ret);

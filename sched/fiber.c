@@ -7,7 +7,7 @@
 #include "../core/tsan.h"
 #include "worker.h"
 #ifdef TH_SIM
-#include "../io/sim.h"
+#include "../io/sim/sim.h"
 #endif
 #include <errno.h>
 #include <stdint.h>

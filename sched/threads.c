@@ -1,5 +1,5 @@
 /* sched/threads.c: what needs the operating system's threads: starting workers, sleeping on a word, the heavy fence, a cheap
- * counter, the generator behind th_choose(). The simulation replaces this file by sched/sim.c. */
+ * counter, the generator behind th_choose(). The simulation replaces this file by sched/sim/threads.c. */
 #include "../core/assert.h"
 #include "../core/hooks.h"
 #include "../core/tsan.h"

@@ -17,7 +17,7 @@
 #include "../core/tsan.h"
 #include "../io/lent.h"
 #ifdef TH_SIM
-#include "../io/sim.h"
+#include "../io/sim/sim.h"
 #endif
 #include <errno.h>
 #include <string.h>

@@ -43,7 +43,7 @@
 #ifdef __cplusplus
 extern "C"
 #endif
-void th_sim_point(void); /* sched/sim.c */
+void th_sim_point(void); /* sched/sim/threads.c */
 #define THRUM_POINT_() th_sim_point()
 #else
 #define THRUM_POINT_() ((void)0)

@@ -1,7 +1,7 @@
 /* test/fuzz/fuzz_replay.c: any text is a run's plan or is refused, and a plan that is written as a text is the same when it is
  * read. */
 #include "fuzz.h"
-#include "sched/sim_plan.h"
+#include "sched/sim/plan.h"
 #include <string.h>
 
 enum { PICKS = 64, TEXT = 4096 };

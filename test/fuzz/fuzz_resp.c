@@ -2,7 +2,7 @@
  * to, and leaves nothing behind. */
 #include "fuzz.h"
 #include "../support/sim_program.h"
-#include "io/sim.h"
+#include "io/sim/sim.h"
 #include <errno.h>
 #include <signal.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * to an end, each effect that began has ended, each resource is released once, nothing is left, and the same bytes make the same
  * run. */
 #include "fuzz.h"
-#include "io/sim.h"
+#include "io/sim/sim.h"
 #include <errno.h>
 #include <string.h>
 #include <thrum.h>

@@ -1,6 +1,6 @@
 /* test/sim/test_calls.c: system calls that a program makes itself on descriptors of the simulated kernel: they say what Linux says.
  * (test/support/sim_program.h gives such a program's calls these names.) */
-#include "../../io/sim.h"
+#include "../../io/sim/sim.h"
 #include "../../io/sys.h"
 #include "../support/test.h"
 #include <arpa/inet.h>

@@ -1,5 +1,5 @@
 /* test/sim/test_explore.c: thrum/test.h finds what is wrong with a program, says so, and can do it again. */
-#include "../../io/sim.h"
+#include "../../io/sim/sim.h"
 #include "../../io/sys.h"
 #include "../support/child.h"
 #include "../support/test.h"

@@ -237,7 +237,7 @@ static int use_a_new_one(struct ends *unused)
 THRUM_FX(use_a_new_one, struct ends);
 
 /* G9: a call that begins while the descriptor closes is refused or finds none; the next owner of the number is not refused. (No
- * operation is in the kernel at the close: io/sim.c looks.) */
+ * operation is in the kernel at the close: io/sim/kernel.c looks.) */
 SIM_TEST(io, close_is_over_for_all_at_once_G9)
 {
 	struct ends e = { .moved = 0 };

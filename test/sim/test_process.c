@@ -1,6 +1,6 @@
 /* test/sim/test_process.c: processes of the simulated world: they end as their programs say, by signals, under cancels, and with
  * whatever fails. Some numbers of the rules are those of test/io/test_process.c. */
-#include "../../io/sim.h"
+#include "../../io/sim/sim.h"
 #include "../support/child.h"
 #include "../support/test.h"
 #include <errno.h>

@@ -14,7 +14,7 @@
 #ifndef TH_SIM_RUN_H
 #define TH_SIM_RUN_H
 #include "test.h"
-#include "../../io/sim.h"
+#include "../../io/sim/sim.h"
 #include <thrum.h>
 
 struct sim_scenario {

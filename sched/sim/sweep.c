@@ -1,0 +1,73 @@
+/* sched/sim/sweep.c: the same run again and again, each time with one thing going wrong at another place. */
+#include "faults.h"
+#include "search.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* The run of seed number i that nothing disturbs; it says how many places there are. */
+static struct th_plan undisturbed(const struct th_world *w, uint64_t i)
+{
+	struct th_plan p = { .workers = w->o.workers ? w->o.workers : 1 + (unsigned)(i % 3) };
+
+	p.sim.seed = w->o.seed + i;
+	p.sim.steps_max = w->o.choices_max;
+	p.sim.coarse = w->o.coarse;
+	th_world_run(w, &p);
+	return p;
+}
+
+void th_sweep_cancel(const struct th_world *w)
+{
+	for (uint64_t i = 0; i < w->o.runs; i++) {
+		struct th_plan p = undisturbed(w, i);
+		const struct th_sim_report plain = th_shared->last;
+
+		for (int where = TH_SIM_BEFORE; where <= TH_SIM_AFTER; where++)
+			for (int whom = TH_SIM_ROOT; whom <= TH_SIM_DEADLINE; whom++)
+				for (uint64_t k = 1; k <= plain.passed[where]; k++) {
+					p.sim.cancel_at = k;
+					p.sim.cancel_where = (enum th_sim_where)where;
+					p.sim.cancel_whom = (enum th_sim_whom)whom;
+					th_world_run(w, &p);
+				}
+	}
+}
+
+void th_sweep_memory(const struct th_world *w)
+{
+	for (uint64_t i = 0; i < w->o.runs; i++) {
+		struct th_plan p = undisturbed(w, i);
+		uint64_t places = th_shared->last.allocs;
+
+		for (uint64_t k = 1; k <= places; k++) {
+			p.sim.fail_alloc = k;
+			th_world_run(w, &p);
+		}
+	}
+}
+
+static void each_errno(const struct th_world *w, struct th_plan *p, unsigned kind)
+{
+	int code;
+
+	for (unsigned k = 0; (code = th_faults_legal(kind, k)) != 0; k++) {
+		p->sim.fail_code = -code;
+		th_world_run(w, p);
+	}
+}
+
+void th_sweep_io(const struct th_world *w)
+{
+	static uint8_t kinds[TH_OPS_SEEN];
+
+	for (uint64_t i = 0; i < w->o.runs; i++) {
+		struct th_plan p = undisturbed(w, i);
+		unsigned places = th_shared->ops;
+
+		memcpy(kinds, th_shared->op_kinds, places);
+		for (unsigned k = 0; k < places; k++) {
+			p.sim.fail_op = k + 1;
+			each_errno(w, &p, kinds[k]);
+		}
+	}
+}
