@@ -21,8 +21,8 @@
  * twice, which must be the same: else nothing that it finds could be had again.
  *
  * The world has TCP, UDP and Unix sockets on its own loopback, pipes, files on a disk of its own, signals that the program
- * sends itself, names: "localhost" and addresses, and processes of programs that you describe (.programs). What your program asks the kernel for by itself,
- * past thrum, is the real one's.
+ * sends itself, names: "localhost" and addresses, and processes of programs that you describe (.programs). What your program asks
+ * the kernel for by itself, past thrum, is the real one's.
  *
  * What is simulated: sequentially consistent interleavings of the library's own atomic accesses, and of yours where you call
  * thrum_test_point(); a data race between those points is not seen (that is what ThreadSanitizer is for; both go together). */

@@ -1,8 +1,8 @@
 /* sched/sim/choices.h: every choice of a simulated run, and where it comes from.
  *
- * A run is a sequence of choices, those of each kind numbered from 1, each a number below some n. The kindest answer is 0, whatever is asked:
- * the running thread goes on, the first one of several, a full transfer, no fault. So a run is known by the choices that
- * were not 0, and becomes simpler as more of them are. */
+ * A run is a sequence of choices, those of each kind numbered from 1, each a number below some n. The kindest answer is 0, whatever
+ * is asked: the running thread goes on, the first one of several, a full transfer, no fault. So a run is known by the choices
+ * that were not 0, and becomes simpler as more of them are. */
 #ifndef TH_SIM_CHOICES_H
 #define TH_SIM_CHOICES_H
 #include "../../io/sim/sim.h"

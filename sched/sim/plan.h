@@ -3,7 +3,8 @@
  *
  *   NAME seed=7 workers=2 [coarse] [pct=3/5000] [cancel=12/within/scope] [allocation=4] [operation=3/104] [choices=17:1,w203:2]
  *
- * In the list an s stands before the number of a choice of the scheduler's, a w before one of the world's. With a list of choices, which may be empty, all others are 0; without one they come from the seed. */
+ * In the list an s stands before the number of a choice of the scheduler's, a w before one of the world's. With a list of
+ * choices, which may be empty, all others are 0; without one they come from the seed. */
 #ifndef TH_SIM_PLAN_H
 #define TH_SIM_PLAN_H
 #include "../../io/sim/sim.h"
