@@ -118,6 +118,20 @@ static bool guard_advice_works(size_t page)
 	return works;
 }
 
+#ifdef TH_SIM
+/* Thousands of runtimes a second are opened: one of them has to ask. */
+static bool guard_advice_is_had(size_t page)
+{
+	static enum { UNKNOWN, NO, YES } answer;
+
+	if (answer == UNKNOWN)
+		answer = guard_advice_works(page) ? YES : NO;
+	return answer == YES;
+}
+#else
+static bool guard_advice_is_had(size_t page) { return guard_advice_works(page); }
+#endif
+
 /* The advice may fail later although it worked at open: a slab mapped after mlockall(MCL_FUTURE) does not take it.
  * The lock is held. */
 static int guard_make(struct th_stacks *s, char *at, bool *ret_by_mprotect)
@@ -522,7 +536,7 @@ int th_stacks_open_with(struct th_stacks **ret_stacks, size_t stack_bytes, bool 
 	s->guard = TH_STACK_GUARD_BYTES > page ? TH_STACK_GUARD_BYTES : page; /* both are powers of two */
 	s->stride = s->guard + stack_bytes;
 	s->page = page;
-	s->by_mprotect = guard_by_mprotect || !guard_advice_works(page);
+	s->by_mprotect = guard_by_mprotect || !guard_advice_is_had(page);
 	th_lock_init(&s->lock);
 	th_init(&s->x_slabs, NULL);
 	*ret_stacks = s;
