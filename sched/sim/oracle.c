@@ -5,10 +5,12 @@
  *                         └──────released──► paid           └──withdrawn──► gone
  *
  * A run fails where the books do not agree: a release that is not the last one registered with its scope, that runs twice, or
- * that nobody owes; a scope or a child that ends with one left. What is left at the end of the run is in its report. */
+ * that nobody owes; a scope or a child that ends with one left. What is left at the end of the run is in its report.
+ * The books are one thread's, and ThreadSanitizer, to which fibers are threads, is told so: realloc() and memmove() would be seen. */
 #include "oracle.h"
 #include "../../core/assert.h"
 #include "../../core/oracle.h"
+#include "../../core/tsan.h"
 #include <stdlib.h>
 #undef realloc /* not one of the library's (sched/sim/memory.h) */
 
@@ -56,14 +58,14 @@ static struct debt *find(const void *key)
 	return NULL;
 }
 
-void th_oracle_acquired(const void *key)
+static void acquired(const void *key)
 {
 	if (find(key))
 		th_abort(__FILE__, __LINE__, "an acquire is made in the place of another one that is not released");
 	(void)add(&(struct debt){ .key = key, .state = OWED });
 }
 
-void th_oracle_registered(const void *key, const struct th_node *n)
+static void registered(const void *key, const struct th_node *n)
 {
 	struct debt *d = find(key);
 
@@ -74,7 +76,7 @@ void th_oracle_registered(const void *key, const struct th_node *n)
 	(void)add(&(struct debt){ .key = key, .n = n, .state = REGISTERED });
 }
 
-void th_oracle_withdrawn(const void *key)
+static void withdrawn(const void *key)
 {
 	struct debt *d = find(key);
 
@@ -91,7 +93,7 @@ static struct debt *last_registered(const struct th_node *n)
 	return NULL;
 }
 
-void th_oracle_taken(const void *key, const struct th_node *n, thrum_fx release)
+static void taken(const void *key, const struct th_node *n, thrum_fx release)
 {
 	struct debt *d = last_registered(n);
 
@@ -100,7 +102,7 @@ void th_oracle_taken(const void *key, const struct th_node *n, thrum_fx release)
 	*d = (struct debt){ .n = n, .release = release, .state = RUNNING };
 }
 
-void th_oracle_ran(const struct th_node *n, thrum_fx release)
+static void ran(const struct th_node *n, thrum_fx release)
 {
 	for (size_t i = books.n; i-- > 0;) {
 		struct debt *d = &books.debts[i];
@@ -112,7 +114,7 @@ void th_oracle_ran(const struct th_node *n, thrum_fx release)
 	th_abort(__FILE__, __LINE__, "a release has run that nobody owes, or a second time (A4)");
 }
 
-void th_oracle_released(const void *key)
+static void released(const void *key)
 {
 	struct debt *d = find(key);
 
@@ -121,12 +123,24 @@ void th_oracle_released(const void *key)
 	remove_debt(d);
 }
 
-void th_oracle_ended(const struct th_node *n)
+static void ended(const struct th_node *n)
 {
 	for (size_t i = 0; i < books.n; i++)
 		if (books.debts[i].n == n)
 			th_abort(__FILE__, __LINE__, "a scope or a child has ended, and a release in it has not run (A4)");
 }
+
+/* --- the calls --- */
+
+#define PRIVATELY(call) (TH_TSAN_PRIVATE_BEGIN(), (call), TH_TSAN_PRIVATE_END())
+
+void th_oracle_acquired(const void *key) { PRIVATELY(acquired(key)); }
+void th_oracle_registered(const void *key, const struct th_node *n) { PRIVATELY(registered(key, n)); }
+void th_oracle_withdrawn(const void *key) { PRIVATELY(withdrawn(key)); }
+void th_oracle_taken(const void *key, const struct th_node *n, thrum_fx release) { PRIVATELY(taken(key, n, release)); }
+void th_oracle_ran(const struct th_node *n, thrum_fx release) { PRIVATELY(ran(n, release)); }
+void th_oracle_released(const void *key) { PRIVATELY(released(key)); }
+void th_oracle_ended(const struct th_node *n) { PRIVATELY(ended(n)); }
 
 void th_oracle_begin(void)
 {
