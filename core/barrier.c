@@ -103,7 +103,7 @@ int thrum_barrier_wait(thrum_barrier *public)
 
 	if (!f)
 		return THRUM_ENOTFIBER;
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	if (try_trip(b))
 		return THRUM_BARRIER_LAST;

@@ -372,7 +372,7 @@ int thrum_chan_send(thrum_chan *c, const void *item)
 		return THRUM_ENOTFIBER;
 	if (!item)
 		return -EINVAL;
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	r = send_now(of(c), item);
 	return r == -EAGAIN ? wait_in_chan(f, c, item, NULL) : r;
@@ -387,7 +387,7 @@ int thrum_chan_recv(thrum_chan *c, void *ret_item)
 		return THRUM_ENOTFIBER;
 	if (!ret_item)
 		return -EINVAL;
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	r = recv_now(of(c), ret_item);
 	return r == -EAGAIN ? wait_in_chan(f, c, NULL, ret_item) : r;
@@ -437,7 +437,7 @@ static int send_all(struct th_fiber *f, thrum_chan *public, const char *items, s
 	do {
 		size_t went;
 
-		if (th_cancelled(f))
+		if (th_cancel_point(f))
 			return -ECANCELED;
 		if (n == 0)
 			break;
@@ -476,7 +476,7 @@ static int recv_some(struct th_fiber *f, thrum_chan *public, char *items, size_t
 	struct chan *c = of(public);
 	int r = 0;
 
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	while (r == 0 && *done < max) {
 		size_t came;

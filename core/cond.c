@@ -55,7 +55,7 @@ int thrum_cond_wait(thrum_cond *public, thrum_mutex *m)
 		return THRUM_ENOTFIBER;
 	if (!th_mutex_is_mine(m, f))
 		return -EPERM;
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	signalled = th_wait(f, &w.wait);
 	if (!signalled)

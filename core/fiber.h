@@ -45,6 +45,7 @@ struct th_home {
 	const struct th_observer *observer; /* who is told of reports: core/report.h */
 	uint64_t random;                 /* the worker's and its fibers': core/random.c */
 	bool light;                      /* children may stay calls: core/light.h */
+	bool shuffle;                    /* what runs next is drawn: sched/shuffle.c */
 	struct th_meter meter;
 	struct th_lents *lents;          /* buffers that are lent, from the first one on: io/lent.c */
 	uint32_t lent_buffers, lent_bytes; /* how many and how large they are to be */

@@ -21,6 +21,9 @@ void th_suspend(void (*action)(struct th_fiber *f, void *arg), void *arg);
 /* Let the other ready fibers of this worker run before the running one, and its new children in their turn. */
 void th_yield(struct th_fiber *f);
 
+/* In a shuffled runtime, before a call that may suspend: the same, perhaps. */
+void th_shuffle(struct th_fiber *f);
+
 /* Make a parked fiber ready on its home worker. Any thread. Exactly once per park, by whoever won the right to. */
 void th_wake(struct th_fiber *f);
 

@@ -465,7 +465,7 @@ int thrum_hub_publish(thrum_hub *h, const void *item)
 		return THRUM_ENOTFIBER;
 	if (!item)
 		return -EINVAL;
-	return th_cancelled(f) ? -ECANCELED : publish(f, of(h), item);
+	return th_cancel_point(f) ? -ECANCELED : publish(f, of(h), item);
 }
 
 int thrum_hub_try_publish(thrum_hub *h, const void *item)
@@ -496,7 +496,7 @@ int thrum_sub_recv(thrum_sub *s, void *ret_item, uint64_t *ret_missed)
 		return THRUM_ENOTFIBER;
 	if (!ret_item)
 		return -EINVAL;
-	return th_cancelled(f) ? -ECANCELED : receive(f, sub_of(s), ret_item, ret_missed);
+	return th_cancel_point(f) ? -ECANCELED : receive(f, sub_of(s), ret_item, ret_missed);
 }
 
 int thrum_sub_try_recv(thrum_sub *s, void *ret_item, uint64_t *ret_missed)

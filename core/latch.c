@@ -74,7 +74,7 @@ int thrum_latch_wait(thrum_latch *public)
 
 	if (!f)
 		return THRUM_ENOTFIBER;
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	if (is_open(l) || th_wait(f, &w.wait))
 		return 0;

@@ -216,7 +216,7 @@ int thrum_limiter_acquire(thrum_limiter *public, uint64_t n)
 		return THRUM_ENOTFIBER;
 	if (n > l->burst)
 		return -EINVAL;
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	if (n == 0 || begin(l, n, th_clock_now(f).ns, true, &turn))
 		return 0;

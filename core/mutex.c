@@ -101,7 +101,7 @@ int thrum_mutex_lock(thrum_mutex *public)
 
 	if (!f)
 		return THRUM_ENOTFIBER;
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	r = try_lock(m, f->task);
 	if (r == -EAGAIN)

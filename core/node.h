@@ -28,6 +28,7 @@
 #define TH_NODE_H
 #include "atomic.h"
 #include "gate.h"
+#include "hooks.h"
 #include "lock.h"
 #include "waiter.h"
 #include <thrum/scope.h>
@@ -90,6 +91,14 @@ static inline bool th_cancelled(struct th_fiber *f)
 		return false;
 	th_gate_shut(f->home);
 	return true;
+}
+
+/* The same at the begin of a call that may suspend, but need not. No locks. */
+static inline bool th_cancel_point(struct th_fiber *f)
+{
+	if (f->home->shuffle)
+		th_shuffle(f);
+	return th_cancelled(f);
 }
 
 /* The fiber stands in `n` from now on. Whoever cancels `n` later shuts the gate of its home. */

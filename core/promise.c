@@ -100,7 +100,7 @@ int thrum_promise_await(thrum_promise *p, void **ret_value)
 
 	if (!f)
 		return THRUM_ENOTFIBER;
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	th_promise_wait_init(&w, p);
 	if (!look(of(p), &w.result) && !th_wait(f, &w.wait)) {

@@ -10,7 +10,7 @@
 
 static const uint64_t STEP = UINT64_C(0x9e3779b97f4a7c15); /* odd; 2^64 / golden ratio */
 
-static uint64_t mix(uint64_t z)
+uint64_t th_random_mix(uint64_t z)
 {
 	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
 	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
@@ -20,7 +20,7 @@ static uint64_t mix(uint64_t z)
 /* The workers' counters are hashed apart: steps of one another, they would draw each other's numbers again. */
 void th_random_seed(struct th_home *h, uint64_t seed, unsigned index)
 {
-	h->random = mix(seed ^ mix(index * STEP + 1));
+	h->random = th_random_mix(seed ^ th_random_mix(index * STEP + 1));
 }
 
 static const thrum_local own_source = THRUM_LOCAL_INIT("random source", NULL);
@@ -35,7 +35,7 @@ uint64_t th_random(struct th_fiber *f)
 	TH_TSAN_PRIVATE_BEGIN(); /* the worker's; its fibers take turns */
 	counter = f->home->random += STEP;
 	TH_TSAN_PRIVATE_END();
-	return mix(counter);
+	return th_random_mix(counter);
 }
 
 int thrum_with_random(const thrum_random_source *source, thrum_fx fx)

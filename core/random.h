@@ -6,6 +6,8 @@
 
 /* 64 random bits. The running fiber. */
 uint64_t th_random(struct th_fiber *f);
+/* A hash: numbers close together become numbers far apart. */
+uint64_t th_random_mix(uint64_t z);
 /* Give worker number `index` its own stream of `seed`. Before the worker runs. */
 void th_random_seed(struct th_home *h, uint64_t seed, unsigned index);
 

@@ -419,7 +419,7 @@ static int borrow(struct th_fiber *f, struct rpool *p, struct place **ret_place)
 	struct place *s = NULL;
 	int r;
 
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	(void)sweep(f, p);
 	th_lock(&p->lock);

@@ -235,7 +235,7 @@ int th_select(thrum_case *cases, size_t n)
 	r = init(&s, cases, n);
 	if (r < 0)
 		return r;
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	if (!look(&s))
 		wait_for_one(&s, f);

@@ -110,7 +110,7 @@ int thrum_sem_acquire(thrum_sem *public, unsigned n)
 
 	if (!f)
 		return THRUM_ENOTFIBER;
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	if (try_acquire(s, n) || th_wait(f, &w.wait))
 		return 0;

@@ -505,7 +505,7 @@ int th_join(struct th_task *t)
 	while (!th_task_done(t, &code)) {
 		if (mine && th_help(f, t->scope, t))
 			continue;
-		if (!mine && th_cancelled(f))
+		if (!mine && th_cancel_point(f))
 			return -ECANCELED;
 		if (wait_for(f, t, !mine) < 0)
 			return deadlocked(f, t);

@@ -16,7 +16,7 @@ int th_call_begin(int fd)
 
 	if (!f)
 		return THRUM_ENOTFIBER;
-	if (th_cancelled(f))
+	if (th_cancel_point(f))
 		return -ECANCELED;
 	return th_fd_enter(f->home->fds, fd) ? 0 : -EBADF;
 }

@@ -74,7 +74,7 @@ static void run_inline(struct th_fiber *f, void *entry)
 bool th_help(struct th_fiber *f, struct th_scope *s, struct th_task *only)
 {
 	struct th_worker *w = th_fib_of(f)->worker;
-	void *entry = th_deque_pop_owner(&w->lane);
+	void *entry = th_shuffle_declines(w) ? NULL : th_deque_pop_owner(&w->lane);
 	bool pushed;
 
 	if (!entry)

@@ -106,6 +106,22 @@ static int resolve_meter(thrum_opts *o)
 	return 0;
 }
 
+/* The environment's seed goes before the program's, and is meant to replay. */
+static int resolve_shuffle(thrum_opts *o)
+{
+	const char *text = getenv("THRUM_SHUFFLE");
+	char *end;
+
+	if (!text || !*text)
+		return 0;
+	o->seed = strtoull(text, &end, 10);
+	if (*end || o->seed == 0)
+		return -EINVAL;
+	o->shuffle = true;
+	o->workers = 1;
+	return 0;
+}
+
 static int resolve_opts(const thrum_opts *given, thrum_opts *o)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -121,6 +137,8 @@ static int resolve_opts(const thrum_opts *given, thrum_opts *o)
 	    o->workers > WORKERS_MAX || o->ring_entries > RING_ENTRIES_MAX || o->stack_bytes > (size_t)1 << 40)
 		return -EINVAL;
 	r = resolve_meter(o);
+	if (r == 0)
+		r = resolve_shuffle(o);
 	if (r == 0)
 		r = th_lents_options(&o->lent_buffers, &o->lent_bytes);
 	if (r < 0)
@@ -188,11 +206,20 @@ static int alloc_parts(struct thrum_rt *rt, const thrum_opts *o)
 		th_worker_init(&rt->workers[i], rt, i, o->seed);
 		rt->workers[i].home.lent_buffers = o->lent_buffers;
 		rt->workers[i].home.lent_bytes = (uint32_t)o->lent_bytes;
+		rt->workers[i].home.shuffle = o->shuffle;
 		rt->workers[i].home.light = !o->meter && (o->workers == 1 || rt->has_heavy_fence);
 		rt->nworkers++;
 	}
 	rt->workers[0].home.meter = (struct th_meter){ .on = o->meter, .since = -1 };
 	return th_stacks_open(&rt->stacks, o->stack_bytes);
+}
+
+static void describe(struct thrum_rt *rt, const thrum_opts *o, const char *why)
+{
+	int n = snprintf(rt->describe, sizeof rt->describe, "%u worker%s, %s", rt->nworkers, rt->nworkers == 1 ? "" : "s", why);
+
+	if (o->shuffle && n >= 0 && (size_t)n < sizeof rt->describe)
+		snprintf(rt->describe + n, sizeof rt->describe - (size_t)n, ", shuffled by seed %llu", (unsigned long long)o->seed);
 }
 
 static int rt_new(const thrum_opts *o, int ring_error, struct thrum_rt **ret_rt)
@@ -233,7 +260,7 @@ static int rt_new(const thrum_opts *o, int ring_error, struct thrum_rt **ret_rt)
 		rt_free(rt);
 		return r;
 	}
-	snprintf(rt->describe, sizeof rt->describe, "%u worker%s, %s", rt->nworkers, rt->nworkers == 1 ? "" : "s", why);
+	describe(rt, o, why);
 	*ret_rt = rt;
 	return 0;
 }

@@ -39,7 +39,6 @@ int th_worker_init(struct th_worker *w, struct thrum_rt *rt, unsigned index, uin
 	memset(&w->home, 0, sizeof *w - offsetof(struct th_worker, home)); /* all behind the lane, which has an init of its own */
 	w->rt = rt;
 	w->index = index;
-	w->rng = (seed + index * UINT64_C(0x9e3779b97f4a7c15)) | 1;
 	w->ready_tail = &w->ready;
 	th_taskq_init(&w->spill);
 	th_taskq_init(&w->placed);
@@ -56,6 +55,7 @@ int th_worker_init(struct th_worker *w, struct thrum_rt *rt, unsigned index, uin
 	th_watch_init(&w->home.watch, rt->slow_ns);
 	w->home.observer = &rt->observer;
 	th_random_seed(&w->home, seed, index);
+	w->rng = th_random_mix(w->home.random) | 1; /* never 0; the next seed's is another one */
 	return 0;
 }
 
@@ -87,10 +87,17 @@ static struct th_fib *take_ready(struct th_worker *w)
 	return th_fib_of(f);
 }
 
+/* In a shuffled runtime a poll is due at every turn: what happens does not depend on how long it takes, and whoever yields leaves
+ * the next turn to the loop. */
+static void reset_ticks(struct th_worker *w)
+{
+	w->ticks = w->home.shuffle ? POLL_EVERY : 0;
+}
+
 void th_worker_poll(struct th_worker *w)
 {
 	TH_TSAN_PRIVATE_BEGIN();
-	w->ticks = 0;
+	reset_ticks(w);
 	w->polled_at = th_ticks();
 	th_mail_serve(w);
 	th_tokens_serve(w->rt);
@@ -191,7 +198,7 @@ struct th_found th_steal(struct th_worker *w)
 
 static void *take_own(struct th_worker *w)
 {
-	void *t = th_deque_pop_owner(&w->lane);
+	void *t = w->home.shuffle ? th_shuffle_take(w) : th_deque_pop_owner(&w->lane);
 
 	if (!t)
 		t = th_taskq_pop(&w->spill);
@@ -307,6 +314,8 @@ static bool start_one(struct th_worker *w)
 static bool run_own(struct th_worker *w)
 {
 	w->new_first = !w->new_first;
+	if (w->home.shuffle)
+		th_shuffle_turn(w, has_new(w));
 	if (w->new_first)
 		return start_one(w) || resume_one(w);
 	return resume_one(w) || start_one(w);
@@ -317,6 +326,7 @@ void th_worker_loop(struct th_worker *w)
 	struct thrum_rt *rt = w->rt;
 
 	TH_TSAN_PRIVATE_BEGIN();
+	reset_ticks(w);
 	while (!th_load_acq(&rt->x_stop)) {
 		struct th_task *t = NULL;
 		struct th_found found;

@@ -175,6 +175,11 @@ struct th_found {
 };
 struct th_found th_steal(struct th_worker *w);
 
+/* --- shuffle.c: only in a shuffled runtime --- */
+void th_shuffle_turn(struct th_worker *w, bool has_new);
+void *th_shuffle_take(struct th_worker *w);     /* one of the entries of the own lane; NULL: there is none, or a thief was faster */
+bool th_shuffle_declines(struct th_worker *w);  /* also in one that is not: false */
+
 /* --- lane.c --- */
 void th_lane_init(struct th_worker *w);
 /* The running fiber of `w` looks up from its forks: see to what its gate was shut for, open it. False: cancelled. */

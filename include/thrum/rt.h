@@ -43,6 +43,11 @@ typedef struct thrum_opts {
 	                             completions; where RLIMIT_MEMLOCK does not allow that, there are fewer */
 	bool restrict_ring;       /* io_uring: the kernel refuses the rings all that thrum does not submit itself, since what goes
 	                             through a ring passes no seccomp filter. Also THRUM_RESTRICT=1. Costs nothing measurable */
+	bool shuffle;             /* for tests, slow: a worker draws what it does next, by `seed`: which ready fiber or new child
+	                             goes on, whether a child runs on its waiter's stack, whether others go first at a call that
+	                             may suspend. With one worker, a clock that is not real and nothing from outside (I/O, signals,
+	                             other threads, the blocking pool) a seed is a run. thrum/test.h sees more. In the environment
+	                             THRUM_SHUFFLE=SEED: that, with one worker, whatever the program asks for */
 } thrum_opts;
 #define THRUM_OPTS(...) (&(thrum_opts){ .size = sizeof(thrum_opts), __VA_ARGS__ })
 

@@ -1,6 +1,7 @@
 /* thrum/test.h: your program in a simulated world. One thread plays all workers, the kernel is simulated, time is virtual, and
- * every choice comes from a seed: which worker goes on at each atomic access, how long each operation takes, how short a
- * transfer is. So a run that fails can be had again exactly, and made simpler.
+ * every choice comes from a seed: which worker goes on at each atomic access, in one run of four what each does next
+ * (thrum_opts.shuffle), how long each operation takes, how short a transfer is. So a run that fails can be had again exactly, and
+ * made simpler.
  *
  *   static int transfers(struct bank *b) { …  THRUM_TEST_CHECK(b->sum == 100);  return 0; }
  *

@@ -89,6 +89,7 @@ uint32_t th_sim_choose_of(enum th_sim_stream stream, uint32_t n);
 struct th_fiber;
 struct th_node;
 void th_sim_starts(struct th_node *n);
+void th_sim_lets_others(struct th_fiber *f); /* a shuffled one, at a call that may suspend */
 void th_sim_at(struct th_fiber *f, enum th_sim_where where);
 void th_sim_suspends(void);            /* the running fiber is about to: coarse runs may switch there */
 /* 0, or the -errno with which the operation of that kind (io/op.h) ends without having been done. */

@@ -93,6 +93,12 @@ void th_sim_starts(struct th_node *n)
 		th_timeline_node(n, "starts");
 }
 
+void th_sim_lets_others(struct th_fiber *f)
+{
+	if (th_timeline_on)
+		th_timeline_node(f->node, "lets others go first");
+}
+
 /* --- operations --- */
 
 /* Without EINTR where it says nothing new: th_op_run() tries again. */

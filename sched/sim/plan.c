@@ -52,6 +52,8 @@ size_t th_plan_write(const struct th_plan *p, const char *name, char *buf, size_
 	struct text t = { buf, size, 0 };
 
 	add(&t, "%s seed=%" PRIu64 " workers=%u", name, p->sim.seed, p->workers);
+	if (p->shuffle)
+		add(&t, " shuffled");
 	if (p->sim.coarse)
 		add(&t, " coarse");
 	if (p->sim.search == TH_SIM_PCT)
@@ -168,6 +170,8 @@ static bool read_word(struct th_plan *p, const char **at, struct th_sim_pick *pi
 		p->workers = read_number(at, &n) && n > 0 && n <= 16 ? (unsigned)n : 0;
 		return p->workers > 0;
 	}
+	if (skip(at, "shuffled"))
+		return p->shuffle = true;
 	if (skip(at, "coarse"))
 		return p->sim.coarse = true;
 	if (skip(at, "pct="))

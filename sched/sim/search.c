@@ -4,17 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TWICE_1_IN = 64 };
+enum { TWICE_1_IN = 64, SHUFFLED_1_IN = 4 };
 
 /* --- seeds --- */
 
-static struct th_plan plan_of_seed(const struct th_world *w, uint64_t i)
+struct th_plan th_plan_of_seed(const struct th_world *w, uint64_t i)
 {
-	struct th_plan p = { .workers = w->o.workers ? w->o.workers : 1 + (unsigned)(i % 3) };
+	struct th_plan p = { .workers = w->o.workers ? w->o.workers : 1 + (unsigned)(i % 3), .shuffle = i % SHUFFLED_1_IN == 3 };
 
 	p.sim.seed = w->o.seed + i;
 	p.sim.steps_max = w->o.choices_max;
 	p.sim.coarse = w->o.coarse;
+	return p;
+}
+
+static struct th_plan searched(const struct th_world *w, uint64_t i)
+{
+	struct th_plan p = th_plan_of_seed(w, i);
+
 	if (w->o.search == THRUM_SEARCH_PCT) {
 		p.sim.search = TH_SIM_PCT;
 		p.sim.depth = w->o.depth;
@@ -41,7 +48,7 @@ static void run_again(const struct th_world *w, const struct th_plan *p)
 void th_search_seeds(const struct th_world *w)
 {
 	for (uint64_t i = 0; i < w->o.runs; i++) {
-		const struct th_plan p = plan_of_seed(w, i);
+		const struct th_plan p = searched(w, i);
 
 		th_world_run(w, &p);
 		if (i % TWICE_1_IN == 0)
@@ -124,7 +131,7 @@ bool th_search_few(const struct th_world *w, const struct th_plan *p, unsigned d
 
 void th_search_bounded(const struct th_world *w)
 {
-	struct th_plan p = plan_of_seed(w, 0);
+	struct th_plan p = th_plan_of_seed(w, 0);
 
 	p.workers = w->o.workers ? w->o.workers : 2;
 	th_shared->exhausted = th_search_few(w, &p, w->o.depth, w->o.runs);

@@ -7,11 +7,8 @@
 /* The run of seed number i that nothing disturbs; it says how many places there are. */
 static struct th_plan undisturbed(const struct th_world *w, uint64_t i)
 {
-	struct th_plan p = { .workers = w->o.workers ? w->o.workers : 1 + (unsigned)(i % 3) };
+	struct th_plan p = th_plan_of_seed(w, i);
 
-	p.sim.seed = w->o.seed + i;
-	p.sim.steps_max = w->o.choices_max;
-	p.sim.coarse = w->o.coarse;
 	th_world_run(w, &p);
 	return p;
 }

@@ -154,6 +154,7 @@ static int run_program(const struct th_world *w, const struct th_plan *p)
 		memcpy(&opts, w->o.run, w->o.run->size < sizeof opts ? w->o.run->size : sizeof opts);
 	opts.size = sizeof opts;
 	opts.workers = p->workers;
+	opts.shuffle |= p->shuffle;
 	if (w->o.clock)
 		opts.clock = w->o.clock;
 	return thrum_run(&opts, w->program);

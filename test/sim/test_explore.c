@@ -123,6 +123,109 @@ TH_TEST(explore, a_failure_is_replayed_from_its_line)
 	TH_CHECK(strstr(said.text, "that run does not fail"));
 }
 
+/* --- an order that one worker never has by itself --- */
+
+struct line {
+	thrum_latch latch;
+	int first, waiting;
+};
+
+static int stand_in_line(struct line *l)
+{
+	int me = ++l->waiting;
+
+	if (thrum_latch_wait(&l->latch) == 0 && !l->first)
+		l->first = me;
+	return 0;
+}
+THRUM_FX(stand_in_line, struct line);
+
+static int let_in(struct line *l)
+{
+	while (l->waiting < 3)
+		if (thrum_sleep(thrum_us(125)) < 0)
+			return -ECANCELED;
+	return thrum_latch_arrive(&l->latch);
+}
+THRUM_FX(let_in, struct line);
+
+static int last_come_first_served(struct line *l)
+{
+	int code;
+
+	*l = (struct line){ .first = 0 };
+	(void)thrum_latch_init(&l->latch, 1);
+	code = thrum_zip_par(stand_in_line_fx(l), stand_in_line_fx(l), stand_in_line_fx(l), let_in_fx(l));
+	THRUM_TEST_CHECK(l->first != 3);
+	return code;
+}
+THRUM_FX(last_come_first_served, struct line);
+
+static void replay_the_line(void *line)
+{
+	(void)thrum_test_replay(last_come_first_served_fx(line), NULL, replay_text);
+}
+
+TH_TEST(explore, the_order_of_fibers_is_searched_on_one_worker)
+{
+	thrum_test_report r;
+	struct th_said said;
+	struct line line;
+	int status;
+
+	TH_CHECK_EQ(thrum_test_search(last_come_first_served_fx(&line), THRUM_TEST_OPTS(.workers = 1, .quiet = true), &r), 1);
+	TH_CHECK(r.choices_left == 1 && strstr(r.replay, " shuffled "));
+	replay_text = r.replay;
+	status = th_child(replay_the_line, &line, &said);
+	TH_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && strstr(said.text, "it fails: l->first != 3"));
+}
+
+static int look_then_add(struct sum *s)
+{
+	int seen;
+
+	if (thrum_mutex_lock(&s->mutex) < 0)
+		return -ECANCELED;
+	seen = s->value;
+	(void)thrum_mutex_unlock(&s->mutex);
+	if (thrum_mutex_lock(&s->mutex) < 0)
+		return -ECANCELED;
+	s->value = seen + 1;
+	return thrum_mutex_unlock(&s->mutex);
+}
+THRUM_FX(look_then_add, struct sum);
+
+static int two_look_then_add(struct sum *s)
+{
+	int code;
+
+	s->value = 0;
+	(void)thrum_mutex_init(&s->mutex);
+	code = thrum_zip_par(look_then_add_fx(s), look_then_add_fx(s));
+	THRUM_TEST_CHECK(s->value == 2);
+	return code;
+}
+THRUM_FX(two_look_then_add, struct sum);
+
+static void replay_two(void *unused)
+{
+	(void)unused;
+	(void)thrum_test_replay(two_look_then_add_fx(&loose), NULL, replay_text);
+}
+
+TH_TEST(explore, a_shuffled_run_whose_choices_are_all_the_first_is_as_usual)
+{
+	thrum_test_report r;
+	struct th_said said;
+	int status;
+
+	TH_CHECK_EQ(thrum_test_search(two_look_then_add_fx(&loose), THRUM_TEST_OPTS(.workers = 1, .quiet = true), &r), 1);
+	replay_text = "program seed=1 workers=1 shuffled choices=";
+	status = th_child(replay_two, NULL, &said);
+	TH_CHECK_CHILD_OK(status, &said);
+	TH_CHECK(strstr(said.text, "that run does not fail"));
+}
+
 TH_TEST(explore, what_is_no_replay_is_refused)
 {
 	static const char *const bad[] = { "program seed=", "program seed=1 choices=5:1,3:1", "program choices=5:1 choices=3:1",

@@ -73,12 +73,18 @@ static void count_report(const thrum_report *r, void *unused)
 		fprintf(stderr, "thrum: %s\n", r->text);
 }
 
+/* A quarter, whatever else goes by turns. */
+static bool is_shuffled(uint64_t seed)
+{
+	return seed * UINT64_C(0x9e3779b97f4a7c15) >> 62 == 3;
+}
+
 static struct th_sim_report run_once(uint64_t seed, uint64_t cancel_at)
 {
 	struct th_sim_opts sim = { .seed = seed, .cancel_at = cancel_at, .switch_1_in = now.scenario->switch_1_in };
 	struct th_sim_report report;
 	thrum_opts opts = { .size = sizeof opts, .workers = 1 + (unsigned)(seed % 3), .clock = now.scenario->clock,
-			    .observe = count_report, .lent_buffers = 2, .lent_bytes = 64 };
+			    .observe = count_report, .lent_buffers = 2, .lent_bytes = 64, .shuffle = is_shuffled(seed) };
 	thrum_fx fx = { now.scenario->body, NULL };
 	int code;
 

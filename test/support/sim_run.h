@@ -4,7 +4,8 @@
  * that it can vouch for. It draws its own variations from sim_choose(). After each run the oracles must hold: no
  * operation, no descriptor and no fiber is left.
  *
- *   plain   seeds 1, 2, …; workers 1, 2, 3 in turn; one seed in a hundred runs twice and must make the same choices
+ *   plain   seeds 1, 2, …; workers 1, 2, 3 in turn, a quarter of them shuffled; one seed in a hundred runs twice and must
+ *           make the same choices
  *   sweep   one seed in eight: its run is repeated with a cancel at each of its suspensions in turn: as the fiber is about to
  *           suspend, when it has, or when what it waited for has come; of the root, of the scope that the fiber is in, of the
  *           one around that, or by that scope's deadline. These take turns too
