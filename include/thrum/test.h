@@ -127,8 +127,8 @@ THRUM_API int thrum_test_search(thrum_fx program, const thrum_test_opts *o, thru
 
 /* The same program with one cancel: for each of `runs` seeds at each place where a fiber suspends, as it is about to, when it
  * has, and when what it waited for has come; of the main effect's root, of the scope it is in, of the scope around that: of those
- * that the program has opened itself; and as if the deadline of the nearest scope or limit around it had fired. Codes of
- * thrum_test_search(). */
+ * that the program has opened itself; and as if the deadline of the nearest scope or limit around it had fired. Each alone, and
+ * with a second cancel soon after, drawn, while what the first one hit is cleaned up. Codes of thrum_test_search(). */
 THRUM_API int thrum_test_sweep_cancel(thrum_fx program, const thrum_test_opts *o, thrum_test_report *r);
 
 /* The same with each allocation of the library failing in turn; and with each operation failing in turn with each errno that

@@ -12,7 +12,7 @@
 struct th_sim_report {
 	uint64_t choices;      /* how many were made */
 	uint64_t fingerprint;  /* of all of them: equal for equal runs */
-	uint64_t suspends;     /* cancel points passed: th_sim_opts.cancel_at counts them */
+	uint64_t suspends;     /* cancel points passed: th_sim_opts.cancel counts them */
 	uint64_t passed[3];    /* the same for each th_sim_where; passed[TH_SIM_BEFORE] == suspends */
 	uint64_t allocs;       /* the library's; ops: operations that ended */
 	uint64_t ops;
@@ -49,6 +49,11 @@ struct th_sim_record {
  * has come, but it has not gone on. And what is cancelled, seen from that fiber. */
 enum th_sim_where { TH_SIM_BEFORE, TH_SIM_WITHIN, TH_SIM_AFTER };
 enum th_sim_whom { TH_SIM_ROOT, TH_SIM_SCOPE, TH_SIM_PARENT, TH_SIM_DEADLINE };
+struct th_sim_cancel {
+	uint64_t at;           /* when so many suspensions have come to that moment; 0 = never */
+	enum th_sim_where where;
+	enum th_sim_whom whom;
+};
 
 struct th_sim_opts {
 	uint64_t seed;
@@ -56,9 +61,7 @@ struct th_sim_opts {
 	bool coarse;           /* preempt only where a fiber suspends */
 	unsigned calm;         /* RANDOM: all but one in 2^calm of the choices are 0 */
 	uint64_t steps_max;    /* choices; 0 = many millions */
-	uint64_t cancel_at;    /* cancel when so many suspensions have happened; 0 = never */
-	enum th_sim_where cancel_where;
-	enum th_sim_whom cancel_whom;
+	struct th_sim_cancel cancel, again; /* the second one's suspensions are counted from the first one on */
 	uint64_t fail_alloc;   /* the library's allocation that fails; 0 = none */
 	uint64_t fail_op;      /* the operation that fails, in the order of their ends; 0 = none */
 	int fail_code;         /* with this -errno */
@@ -70,6 +73,8 @@ struct th_sim_opts {
 	struct th_sim_record *record; /* may be NULL */
 };
 
+/* A second cancel for a run of that seed: within a few suspensions, while what the first one hit cleans up. */
+struct th_sim_cancel th_sim_draw_again(uint64_t seed, const struct th_sim_cancel *first);
 void th_sim_begin(const struct th_sim_opts *opts);
 void th_sim_end(struct th_sim_report *ret_report);
 

@@ -3,6 +3,7 @@
 #include "../../core/assert.h"
 #include "../../core/fiber.h"
 #include "../../core/node.h"
+#include "../../core/random.h"
 #include "../../core/scope.h"
 #include "../../io/op.h"
 #include "timeline.h"
@@ -18,7 +19,8 @@
 
 static struct {
 	struct th_sim_opts opts;
-	uint64_t passed[3], allocs, live, live_before, ops;
+	uint64_t passed[3], since[3], allocs, live, live_before, ops; /* since: the first cancel */
+	unsigned cancels;
 	bool on;
 } t;
 
@@ -51,12 +53,12 @@ static struct th_node *nearest_limit(struct th_node *n)
 	return n;
 }
 
-static void cancel(struct th_fiber *f)
+static void cancel(struct th_fiber *f, enum th_sim_whom whom)
 {
 	thrum_reason why = { .kind = THRUM_CANCEL_EXPLICIT };
 	struct th_node *n = nearest_scope(f->node);
 
-	switch (t.opts.cancel_whom) {
+	switch (whom) {
 	case TH_SIM_ROOT:
 		n = &th_worker_self()->rt->root.node;
 		break;
@@ -72,7 +74,21 @@ static void cancel(struct th_fiber *f)
 	}
 	if (th_timeline_on)
 		th_timeline_node(f->node, "is where a cancel arrives");
+	t.cancels++;
 	th_node_cancel(n, &why);
+}
+
+static bool is_time(const struct th_sim_cancel *c, enum th_sim_where where, const uint64_t *passed)
+{
+	return where == c->where && passed[where] == c->at;
+}
+
+struct th_sim_cancel th_sim_draw_again(uint64_t seed, const struct th_sim_cancel *first)
+{
+	enum { WITHIN = 8 };
+	uint64_t x = th_random_mix(seed ^ th_random_mix(first->at * 12 + first->where * 4 + first->whom + 1));
+
+	return (struct th_sim_cancel){ 1 + x % WITHIN, (enum th_sim_where)(x / WITHIN % 3), (enum th_sim_whom)(x / WITHIN / 3 % 4) };
 }
 
 void th_sim_at(struct th_fiber *f, enum th_sim_where where)
@@ -83,8 +99,12 @@ void th_sim_at(struct th_fiber *f, enum th_sim_where where)
 		th_timeline_node(f->node, where == TH_SIM_BEFORE ? "suspends" : "goes on");
 	if (where == TH_SIM_BEFORE)
 		th_sim_suspends();
-	if (++t.passed[where] == t.opts.cancel_at && where == t.opts.cancel_where)
-		cancel(f);
+	t.passed[where]++;
+	t.since[where] += t.cancels > 0;
+	if (t.cancels == 0 && is_time(&t.opts.cancel, where, t.passed))
+		cancel(f, t.opts.cancel.whom);
+	else if (t.cancels == 1 && is_time(&t.opts.again, where, t.since))
+		cancel(f, t.opts.again.whom);
 }
 
 void th_sim_starts(struct th_node *n)

@@ -30,10 +30,16 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *t, const char
 	t->used += (size_t)n;
 }
 
+static void add_cancel(struct text *t, const char *word, const struct th_sim_cancel *c)
+{
+	if (c->at)
+		add(t, " %s=%" PRIu64 "/%s/%s", word, c->at, wheres[c->where], whoms[c->whom]);
+}
+
 static void add_faults(struct text *t, const struct th_sim_opts *s)
 {
-	if (s->cancel_at)
-		add(t, " cancel=%" PRIu64 "/%s/%s", s->cancel_at, wheres[s->cancel_where], whoms[s->cancel_whom]);
+	add_cancel(t, "cancel", &s->cancel);
+	add_cancel(t, "again", &s->again);
 	if (s->fail_alloc)
 		add(t, " allocation=%" PRIu64, s->fail_alloc);
 	if (s->fail_op)
@@ -126,16 +132,16 @@ static bool read_choices(struct th_sim_opts *s, const char **at, struct th_sim_p
 	return true;
 }
 
-static bool read_cancel(struct th_sim_opts *s, const char **at)
+static bool read_cancel(struct th_sim_cancel *c, const char **at)
 {
 	int where, whom;
 
-	if (!read_number(at, &s->cancel_at))
+	if (!read_number(at, &c->at))
 		return false;
 	where = read_name(at, wheres, 3);
 	whom = where < 0 ? -1 : read_name(at, whoms, 4);
-	s->cancel_where = where < 0 ? TH_SIM_BEFORE : (enum th_sim_where)where;
-	s->cancel_whom = whom < 0 ? TH_SIM_ROOT : (enum th_sim_whom)whom;
+	c->where = where < 0 ? TH_SIM_BEFORE : (enum th_sim_where)where;
+	c->whom = whom < 0 ? TH_SIM_ROOT : (enum th_sim_whom)whom;
 	return whom >= 0;
 }
 
@@ -177,7 +183,9 @@ static bool read_word(struct th_plan *p, const char **at, struct th_sim_pick *pi
 	if (skip(at, "pct="))
 		return read_pct(&p->sim, at);
 	if (skip(at, "cancel="))
-		return read_cancel(&p->sim, at);
+		return read_cancel(&p->sim.cancel, at);
+	if (skip(at, "again="))
+		return read_cancel(&p->sim.again, at);
 	if (skip(at, "allocation="))
 		return read_number(at, &p->sim.fail_alloc);
 	if (skip(at, "operation="))

@@ -1,8 +1,8 @@
 /* sched/sim/plan.h: what a run of a program under test is made of: its seed, its workers, what goes wrong in it, and its choices.
  * A plan can be written down in a line and read again (thrum_test_report.replay):
  *
- *   NAME seed=7 workers=2 [shuffled] [coarse] [pct=3/5000] [cancel=12/within/scope] [allocation=4]
- *   [operation=3/104] [choices=17:1,w203:2]
+ *   NAME seed=7 workers=2 [shuffled] [coarse] [pct=3/5000] [cancel=12/within/scope [again=3/before/root]]
+ *   [allocation=4] [operation=3/104] [choices=17:1,w203:2]
  *
  * In the list an s stands before the number of a choice of the scheduler's, a w before one of the world's. With a list of
  * choices, which may be empty, all others are 0; without one they come from the seed. */

@@ -13,20 +13,25 @@ static struct th_plan undisturbed(const struct th_world *w, uint64_t i)
 	return p;
 }
 
+/* With that cancel alone, and with a second one soon after it. */
+static void run_cancelled(const struct th_world *w, struct th_plan p, struct th_sim_cancel c)
+{
+	p.sim.cancel = c;
+	th_world_run(w, &p);
+	p.sim.again = th_sim_draw_again(p.sim.seed, &c);
+	th_world_run(w, &p);
+}
+
 void th_sweep_cancel(const struct th_world *w)
 {
 	for (uint64_t i = 0; i < w->o.runs; i++) {
-		struct th_plan p = undisturbed(w, i);
+		const struct th_plan p = undisturbed(w, i);
 		const struct th_sim_report plain = th_shared->last;
 
 		for (int where = TH_SIM_BEFORE; where <= TH_SIM_AFTER; where++)
 			for (int whom = TH_SIM_ROOT; whom <= TH_SIM_DEADLINE; whom++)
-				for (uint64_t k = 1; k <= plain.passed[where]; k++) {
-					p.sim.cancel_at = k;
-					p.sim.cancel_where = (enum th_sim_where)where;
-					p.sim.cancel_whom = (enum th_sim_whom)whom;
-					th_world_run(w, &p);
-				}
+				for (uint64_t k = 1; k <= plain.passed[where]; k++)
+					run_cancelled(w, p, (struct th_sim_cancel){ k, (enum th_sim_where)where, (enum th_sim_whom)whom });
 	}
 }
 

@@ -90,7 +90,7 @@ static void check_left(const struct th_sim_report *r)
 
 static bool disturbed(const struct th_plan *p)
 {
-	return p->sim.cancel_at || p->sim.fail_alloc || p->sim.fail_op;
+	return p->sim.cancel.at || p->sim.fail_alloc || p->sim.fail_op;
 }
 
 static void check_code(const struct th_world *w, const struct th_plan *p, int code)

@@ -547,6 +547,40 @@ TH_TEST(explore, the_sweep_of_cancels_lets_limits_fire)
 	TH_CHECK(strstr(r.replay, "/deadline") && strstr(r.what, "r != -ETIMEDOUT"));
 }
 
+/* Sees to a part that was cancelled by itself, and would not have thought that it may be cancelled while it does. */
+static int tidy_up_after_a_part(void *unused)
+{
+	thrum_scope part;
+	int code = thrum_scope_open(&part);
+
+	(void)unused;
+	if (code == 0)
+		code = thrum_go(&part, (thrum_fx){ nap, NULL });
+	code = code < 0 ? code : thrum_scope_close(&part);
+	if (code < 0 && thrum_check() == 0)
+		THRUM_TEST_CHECK(thrum_sleep(thrum_ms(1)) == 0);
+	return code;
+}
+
+static void replay_tidying(void *unused)
+{
+	(void)unused;
+	(void)thrum_test_replay((thrum_fx){ tidy_up_after_a_part, NULL }, NULL, replay_text);
+}
+
+TH_TEST(explore, the_sweep_of_cancels_comes_again_while_the_first_is_cleaned_up)
+{
+	thrum_test_report r;
+	struct th_said said;
+	int status;
+
+	TH_CHECK_EQ(thrum_test_sweep_cancel((thrum_fx){ tidy_up_after_a_part, NULL }, THRUM_TEST_OPTS(.quiet = true), &r), 1);
+	TH_CHECK(strstr(r.replay, " cancel=") && strstr(r.replay, " again="));
+	replay_text = r.replay;
+	status = th_child(replay_tidying, NULL, &said);
+	TH_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && strstr(said.text, "it fails: thrum_sleep"));
+}
+
 /* --- memory and operations --- */
 
 static int careless(void *unused)

@@ -7,33 +7,32 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SEEDS = 10600, TWICE_1_IN = 100, SWEEP_1_IN = 8 }; /* a million runs, and a million with a cancel, over all scenarios */
+enum { SEEDS = 10600, TWICE_1_IN = 100, SWEEP_1_IN = 8, AGAIN_1_IN = 4 }; /* a million runs, and a million with a cancel, over all scenarios */
 
 struct sim_counts sim_counts;
 
 static struct {
 	const struct sim_scenario *scenario;
-	uint64_t seed, cancel_at, runs, sweeps;
-	enum th_sim_where where; /* and whom the cancel hits, in a sweep of this seed */
-	enum th_sim_whom whom;
+	uint64_t seed, runs, sweeps;
+	struct th_sim_cancel cancel, again;
 } now;
 
 bool sim_cancelled_run(void)
 {
-	return now.cancel_at != 0;
+	return now.cancel.at != 0;
 }
 
 bool sim_cancelled_inside(void)
 {
-	return now.cancel_at != 0 && now.whom != TH_SIM_ROOT;
+	return (now.cancel.at != 0 && now.cancel.whom != TH_SIM_ROOT) || (now.again.at != 0 && now.again.whom != TH_SIM_ROOT);
 }
 
 static void say_how_to_replay(int sig)
 {
 	char text[256];
-	int n = snprintf(text, sizeof text, "\nreplay: THRUM_SIM_SEED=%llu THRUM_SIM_CANCEL=%llu test-sim-* %s/%s\n",
-			 (unsigned long long)now.seed, (unsigned long long)now.cancel_at, now.scenario->suite,
-			 now.scenario->name);
+	int n = snprintf(text, sizeof text, "\nreplay: THRUM_SIM_SEED=%llu THRUM_SIM_CANCEL=%llu%s test-sim-* %s/%s\n",
+			 (unsigned long long)now.seed, (unsigned long long)now.cancel.at, now.again.at ? ",again" : "",
+			 now.scenario->suite, now.scenario->name);
 	if (write(STDERR_FILENO, text, (size_t)n) < 0)
 		_exit(1);
 	signal(sig, SIG_DFL);
@@ -55,12 +54,16 @@ static void check_oracles(const struct th_sim_report *r, int code)
 }
 
 /* Seeds that are swept take turns: each moment with each kind of cancel. */
-static void choose_cancel(uint64_t seed)
+static void choose_cancel(uint64_t seed, uint64_t at, bool again)
 {
 	uint64_t turn = seed / SWEEP_1_IN;
+	bool root_only = now.scenario->root_only;
 
-	now.where = (enum th_sim_where)(turn % 3);
-	now.whom = now.scenario->root_only ? TH_SIM_ROOT : (enum th_sim_whom)(turn / 3 % 4);
+	now.cancel = (struct th_sim_cancel){ at, (enum th_sim_where)(turn % 3),
+					     root_only ? TH_SIM_ROOT : (enum th_sim_whom)(turn / 3 % 4) };
+	now.again = again ? th_sim_draw_again(seed, &now.cancel) : (struct th_sim_cancel){ 0 };
+	if (root_only)
+		now.again.whom = TH_SIM_ROOT;
 }
 
 /* A replay shows them. */
@@ -79,9 +82,9 @@ static bool is_shuffled(uint64_t seed)
 	return seed * UINT64_C(0x9e3779b97f4a7c15) >> 62 == 3;
 }
 
-static struct th_sim_report run_once(uint64_t seed, uint64_t cancel_at)
+static struct th_sim_report run_once(uint64_t seed, uint64_t cancel_at, bool again)
 {
-	struct th_sim_opts sim = { .seed = seed, .cancel_at = cancel_at, .switch_1_in = now.scenario->switch_1_in };
+	struct th_sim_opts sim = { .seed = seed, .switch_1_in = now.scenario->switch_1_in };
 	struct th_sim_report report;
 	thrum_opts opts = { .size = sizeof opts, .workers = 1 + (unsigned)(seed % 3), .clock = now.scenario->clock,
 			    .observe = count_report, .lent_buffers = 2, .lent_bytes = 64, .shuffle = is_shuffled(seed) };
@@ -89,10 +92,9 @@ static struct th_sim_report run_once(uint64_t seed, uint64_t cancel_at)
 	int code;
 
 	now.seed = seed;
-	now.cancel_at = cancel_at;
-	choose_cancel(seed);
-	sim.cancel_where = now.where;
-	sim.cancel_whom = now.whom;
+	choose_cancel(seed, cancel_at, again);
+	sim.cancel = now.cancel;
+	sim.again = now.again;
 	now.runs++;
 	now.sweeps += cancel_at != 0;
 	memset(&sim_counts, 0, sizeof sim_counts);
@@ -105,17 +107,20 @@ static struct th_sim_report run_once(uint64_t seed, uint64_t cancel_at)
 
 static void run_seed(uint64_t seed)
 {
-	struct th_sim_report first = run_once(seed, 0), again;
+	struct th_sim_report first = run_once(seed, 0, false), again;
 
 	if (seed % TWICE_1_IN == 0) {
-		again = run_once(seed, 0);
+		again = run_once(seed, 0, false);
 		TH_CHECK_EQ(first.fingerprint, again.fingerprint);
 		TH_CHECK_EQ(first.choices, again.choices);
 	}
 	if (now.scenario->no_sweep || seed % SWEEP_1_IN)
 		return;
-	for (uint64_t k = 1; k <= first.passed[now.where]; k++)
-		(void)run_once(seed, k);
+	for (uint64_t k = 1; k <= first.passed[now.cancel.where]; k++) {
+		(void)run_once(seed, k, false);
+		if ((seed / SWEEP_1_IN + k) % AGAIN_1_IN == 0)
+			(void)run_once(seed, k, true);
+	}
 }
 
 static uint64_t number_from(const char *name, uint64_t otherwise)
@@ -123,6 +128,14 @@ static uint64_t number_from(const char *name, uint64_t otherwise)
 	const char *text = getenv(name);
 
 	return text && *text ? strtoull(text, NULL, 10) : otherwise;
+}
+
+/* THRUM_SIM_CANCEL=3,again */
+static bool asks_for_again(void)
+{
+	const char *text = getenv("THRUM_SIM_CANCEL");
+
+	return text && strstr(text, ",again");
 }
 
 void sim_scenario(const struct sim_scenario *s)
@@ -135,7 +148,7 @@ void sim_scenario(const struct sim_scenario *s)
 	signal(SIGABRT, say_how_to_replay);
 	signal(SIGSEGV, say_how_to_replay);
 	if (one) {
-		struct th_sim_report r = run_once(one, number_from("THRUM_SIM_CANCEL", 0));
+		struct th_sim_report r = run_once(one, number_from("THRUM_SIM_CANCEL", 0), asks_for_again());
 		printf("seed %llu: %llu choices, fingerprint %llx\n", (unsigned long long)one,
 		       (unsigned long long)r.choices, (unsigned long long)r.fingerprint);
 	} else {

@@ -8,7 +8,8 @@
  *           make the same choices
  *   sweep   one seed in eight: its run is repeated with a cancel at each of its suspensions in turn: as the fiber is about to
  *           suspend, when it has, or when what it waited for has come; of the root, of the scope that the fiber is in, of the
- *           one around that, or by that scope's deadline. These take turns too
+ *           one around that, or by that scope's deadline. These take turns too; one cancel in four comes once more with
+ *           another soon after it
  *
  * A failure prints the command that replays it. THRUM_SIM_SEEDS sets the number of seeds per scenario,
  * THRUM_SIM_FIRST the first one. */
