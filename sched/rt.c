@@ -5,8 +5,8 @@
  *
  * x_roots counts the root effects plus one for "not shutting down"; whoever brings it to 0 stops the workers, so they
  * leave exactly when nothing can be left to run. From 0 it never comes back: whoever counted from there, only to be refused, would
- * stop them once more, and might wake one that has closed its ring (test/model/shutdown.pml found that). A worker closes its ring only when all have left their loops and the
- * last poke is done: a wake may be on its way to it until then. */
+ * stop them once more, and might wake one that has closed its ring (test/model/shutdown.pml found that). A worker closes its ring
+ * only when all have left their loops and the last poke is done: a wake may be on its way to it until then. */
 #include "../core/assert.h"
 #include "../core/dump.h"
 #include "../core/hooks.h"
@@ -14,7 +14,7 @@
 #include "../core/pool.h"
 #include "../core/tsan.h"
 #include "../io/fdtable.h"
-#include "../io/lent.h"
+#include "opts.h"
 #include "watch.h"
 #include "worker.h"
 #include <errno.h>
@@ -22,18 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sched.h>
 #include <unistd.h>
-
-enum {
-	WORKERS_MAX = 1024,
-	STACK_BYTES = 112 * 1024, /* with its guard: 128 KiB of address space */
-	STACK_MIN = 16 * 1024,
-	STUCK_MS = 1000,
-	SLOW_SCOPE_MS = 10000,
-	RING_ENTRIES_MAX = 32768, /* the kernel's limit */
-	OPTS_FIRST_SIZE = offsetof(thrum_opts, observe) /* of version 0.1.0 */
-};
 
 struct handle {
 	struct th_task task;
@@ -47,122 +36,6 @@ _Static_assert(sizeof(struct handle) <= sizeof(thrum_handle), "thrum_handle hold
 static struct handle *of(thrum_handle *h)
 {
 	return (struct handle *)(void *)h;
-}
-
-/* --- options --- */
-
-static unsigned usable_cpus(void)
-{
-	cpu_set_t set;
-	int n;
-
-	CPU_ZERO(&set);
-	n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
-	return n > 0 ? (unsigned)n : 1;
-}
-
-static bool is_simulated(void) /* where seeds mean the same on every machine */
-{
-#ifdef TH_SIM
-	return true;
-#else
-	return false;
-#endif
-}
-
-static int default_workers(unsigned *ret_n)
-{
-	const char *text = getenv("THRUM_WORKERS");
-	unsigned long n;
-	char *end;
-
-	*ret_n = usable_cpus();
-	if (*ret_n > WORKERS_MAX)
-		*ret_n = WORKERS_MAX;
-	if (!text || !*text)
-		return 0;
-	n = strtoul(text, &end, 10);
-	if (*end || n == 0 || n > WORKERS_MAX)
-		return -EINVAL;
-	*ret_n = (unsigned)n;
-	return 0;
-}
-
-static bool is_set(const char *name)
-{
-	const char *env = getenv(name);
-
-	return env && *env && strcmp(env, "0") != 0;
-}
-
-/* A program that was not written to be metered is told so by the environment, whatever it asks for. */
-static int resolve_meter(thrum_opts *o)
-{
-	if (o->meter && o->workers > 1)
-		return -EINVAL;
-	o->meter |= is_set("THRUM_METER");
-	if (o->meter)
-		o->workers = 1;
-	return 0;
-}
-
-/* The environment's seed goes before the program's, and is meant to replay. */
-static int resolve_shuffle(thrum_opts *o)
-{
-	const char *text = getenv("THRUM_SHUFFLE");
-	char *end;
-
-	if (!text || !*text)
-		return 0;
-	o->seed = strtoull(text, &end, 10);
-	if (*end || o->seed == 0)
-		return -EINVAL;
-	o->shuffle = true;
-	o->workers = 1;
-	return 0;
-}
-
-static int resolve_opts(const thrum_opts *given, thrum_opts *o)
-{
-	long page = sysconf(_SC_PAGESIZE);
-	int r;
-
-	memset(o, 0, sizeof *o);
-	if (given) {
-		if (given->size < OPTS_FIRST_SIZE || given->size > sizeof *given)
-			return -EINVAL;
-		memcpy(o, given, given->size);
-	}
-	if (o->blocking_threads > TH_BLOCKERS_MAX || o->backend > THRUM_BACKEND_EPOLL || o->clock > THRUM_CLOCK_JUMP ||
-	    o->workers > WORKERS_MAX || o->ring_entries > RING_ENTRIES_MAX || o->stack_bytes > (size_t)1 << 40)
-		return -EINVAL;
-	r = resolve_meter(o);
-	if (r == 0)
-		r = resolve_shuffle(o);
-	if (r == 0)
-		r = th_lents_options(&o->lent_buffers, &o->lent_bytes);
-	if (r < 0)
-		return r;
-	o->restrict_ring |= is_set("THRUM_RESTRICT");
-	if (o->workers == 0) {
-		r = default_workers(&o->workers);
-		if (r < 0)
-			return r;
-	}
-	if (o->blocking_threads == 0)
-		o->blocking_threads = TH_BLOCKERS_DEFAULT;
-	if (o->stack_bytes == 0)
-		o->stack_bytes = STACK_BYTES;
-	if (o->stack_bytes < STACK_MIN)
-		return -EINVAL;
-	o->stack_bytes = (o->stack_bytes + (size_t)page - 1) & ~((size_t)page - 1);
-	if (o->stuck_ms == 0)
-		o->stuck_ms = STUCK_MS;
-	if (o->slow_scope_ms == 0)
-		o->slow_scope_ms = SLOW_SCOPE_MS;
-	if (o->seed == 0)
-		o->seed = th_seed();
-	return 0;
 }
 
 /* --- opening --- */
@@ -241,7 +114,7 @@ static int rt_new(const thrum_opts *o, int ring_error, struct thrum_rt **ret_rt)
 	}
 	rt->io_opts = (struct th_io_opts){ .ring_entries = o->ring_entries, .restrict_ring = o->restrict_ring };
 	rt->pid = getpid();
-	rt->may_linger = is_simulated() || (o->workers <= usable_cpus() && o->clock == THRUM_CLOCK_REAL);
+	rt->may_linger = th_opts_may_linger(o);
 	rt->has_heavy_fence = th_fence_heavy(); /* registers the process while it has few threads */
 	th_clock_init(&rt->clock, o->clock);
 	rt->observer = (struct th_observer){ o->observe, o->observe_arg };
@@ -319,7 +192,7 @@ static int start_threads(struct thrum_rt *rt, unsigned first)
 
 static void announce(const struct thrum_rt *rt)
 {
-	if (is_set("THRUM_LOG"))
+	if (th_env_is_set("THRUM_LOG"))
 		fprintf(stderr, "thrum: %s\n", rt->describe);
 }
 
@@ -376,7 +249,7 @@ int thrum_rt_open(const thrum_opts *opts, thrum_rt **ret_rt)
 
 	if (!ret_rt)
 		return -EINVAL;
-	r = resolve_opts(opts, &o);
+	r = th_opts_resolve(opts, &o);
 	if (r < 0)
 		return r;
 	r = rt_start(&o, 0, 0, &rt);
@@ -615,7 +488,7 @@ int thrum_run(const thrum_opts *opts, thrum_fx fx)
 		return -EDEADLK;
 	if (!fx.run)
 		return -EINVAL;
-	r = resolve_opts(opts, &o);
+	r = th_opts_resolve(opts, &o);
 	if (r < 0)
 		return r;
 	r = rt_start(&o, 1, 0, &rt);
@@ -628,65 +501,4 @@ int thrum_run(const thrum_opts *opts, thrum_fx fx)
 	report_meter(rt);
 	rt_free(rt);
 	return r;
-}
-
-/* --- looking in --- */
-
-const char *thrum_rt_describe(const thrum_rt *rt)
-{
-	if (!rt)
-		rt = thrum_rt_self();
-	return rt ? rt->describe : NULL;
-}
-
-static void add_stats(thrum_stats *s, struct th_worker *w)
-{
-	s->spawns += th_load_rlx(&w->home.x_spawns);
-	s->inline_runs += th_load_rlx(&w->home.x_inline_runs);
-	s->suspends += th_load_rlx(&w->home.x_suspends);
-	s->io_ops += th_load_rlx(&w->home.x_io_ops);
-	s->steals += th_load_rlx(&w->x_steals);
-	s->steal_fails += th_load_rlx(&w->x_steal_fails);
-	s->forced_steals += th_load_rlx(&w->x_forced);
-	s->fibers += th_load_rlx(&w->x_fibers);
-	s->parks += th_load_rlx(&w->x_parks);
-	s->wakes += th_load_rlx(&w->x_wakes);
-	s->ring_overflows += th_load_rlx(&w->x_overflows);
-	s->fibers_live += th_load_rlx(&w->x_jobs) - th_load_rlx(&w->x_retired);
-}
-
-/* Read one after the other while fibers come and go: warm ones may seem fewer than those in use. */
-static void add_stacks(thrum_stats *s, struct thrum_rt *rt)
-{
-	struct th_stacks_count n = th_stacks_count(rt->stacks);
-
-	s->stacks_mapped = n.mapped;
-	s->stacks_cooled = n.cooled;
-	s->stacks_warm = n.warm > s->fibers_live ? n.warm - s->fibers_live : 0;
-}
-
-int thrum_stats_read(thrum_rt *rt, thrum_stats *s)
-{
-	if (!rt)
-		rt = thrum_rt_self();
-	if (!rt || !s || s->size != sizeof *s)
-		return -EINVAL;
-	*s = (thrum_stats){ .size = sizeof *s };
-	for (unsigned i = 0; i < rt->nworkers; i++)
-		add_stats(s, &rt->workers[i]);
-	add_stacks(s, rt);
-	s->blocking_jobs = th_load_rlx(&rt->blocking.x_jobs);
-	s->blocking_threads = th_load_rlx(&rt->blocking.x_blockers);
-	return 0;
-}
-
-int thrum_stats_read_worker(thrum_rt *rt, unsigned worker, thrum_stats *s)
-{
-	if (!rt)
-		rt = thrum_rt_self();
-	if (!rt || !s || s->size != sizeof *s || worker == 0 || worker > rt->nworkers)
-		return -EINVAL;
-	*s = (thrum_stats){ .size = sizeof *s };
-	add_stats(s, &rt->workers[worker - 1]);
-	return 0;
 }
