@@ -12,6 +12,7 @@
 #include "choices.h"
 #include "../../core/assert.h"
 #include "../../core/hooks.h"
+#include "../../core/random.h"
 #include <string.h>
 
 enum { STEPS_MAX = 50000000 }; /* choices in one run: beyond it something spins without end */
@@ -33,12 +34,7 @@ static struct {
 
 static uint64_t next_random(void)
 {
-	/* splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators" */
-	uint64_t z = (c.rng += UINT64_C(0x9e3779b97f4a7c15));
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
+	return th_random_next(&c.rng);
 }
 
 static uint32_t random_below(uint32_t n)

@@ -2,6 +2,7 @@
  *
  *   test-fuzz-NAME fuzz/NAME [RUNS]  what fails is left in the file crash-NAME
  *   test-fuzz-NAME FILE              only that */
+#include "../../core/random.h"
 #include "fuzz.h"
 #include <dirent.h>
 #include <signal.h>
@@ -23,12 +24,7 @@ static uint64_t rng = 1;
 
 static uint32_t below(uint32_t n)
 {
-	/* splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators" */
-	uint64_t z = (rng += UINT64_C(0x9e3779b97f4a7c15));
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return (uint32_t)(((z ^ (z >> 31)) >> 32) * n >> 32);
+	return (uint32_t)((th_random_next(&rng) >> 32) * n >> 32);
 }
 
 /* --- files --- */

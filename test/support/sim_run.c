@@ -1,5 +1,7 @@
 /* test/support/sim_run.c: see the header. */
 #include "sim_run.h"
+#include "../../core/random.h"
+#include "../../sched/sim/timeline.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -79,7 +81,7 @@ static void count_report(const thrum_report *r, void *unused)
 /* A quarter, whatever else goes by turns. */
 static bool is_shuffled(uint64_t seed)
 {
-	return seed * UINT64_C(0x9e3779b97f4a7c15) >> 62 == 3;
+	return th_random_mix(seed) % 4 == 3;
 }
 
 static struct th_sim_report run_once(uint64_t seed, uint64_t cancel_at, bool again)
@@ -148,7 +150,11 @@ void sim_scenario(const struct sim_scenario *s)
 	signal(SIGABRT, say_how_to_replay);
 	signal(SIGSEGV, say_how_to_replay);
 	if (one) {
-		struct th_sim_report r = run_once(one, number_from("THRUM_SIM_CANCEL", 0), asks_for_again());
+		struct th_sim_report r;
+
+		th_timeline_on = true;
+		r = run_once(one, number_from("THRUM_SIM_CANCEL", 0), asks_for_again());
+		th_timeline_on = false;
 		printf("seed %llu: %llu choices, fingerprint %llx\n", (unsigned long long)one,
 		       (unsigned long long)r.choices, (unsigned long long)r.fingerprint);
 	} else {
