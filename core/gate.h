@@ -1,7 +1,7 @@
 /* core/gate.h: getting the attention of a worker whose forks look at nothing but one word.
  *
  * A fork (thrum/fork.h) compares its stack pointer with x_gate of its worker's lane. Open, that is the lowest address at
- * which it may go on; shut, it is UINTPTR_MAX, and the fork goes to thrum_lane_attend_(), which sees to whatever it was
+ * which it may go on; shut, it is UINTPTR_MAX, and the fork goes to th_lane_attend(), which sees to whatever it was
  * shut for and opens it again. Anybody may shut it, at any time, for no reason at all. */
 #ifndef TH_GATE_H
 #define TH_GATE_H

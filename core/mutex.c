@@ -2,7 +2,7 @@
  *
  * The owner is a child, not a fiber: a child that its parent runs on the parent's own stack is somebody else
  * (K10). It is told apart by its record's address, which another child may get once it has ended; so one that ends
- * as an owner is stopped there and then (th_task_run looks at `mutexes`), else a stranger could unlock, or be told
+ * as an owner is stopped there and then (th_task_end looks at `mutexes`), else a stranger could unlock, or be told
  * that he holds the lock already. */
 #include "mutex.h"
 #include "assert.h"

@@ -202,15 +202,18 @@ static int listen_at(const struct addrinfo *at, const thrum_listen_on_opts *o)
 int thrum_listen_on(const char *text, const thrum_listen_on_opts *o)
 {
 	static const thrum_listen_on_opts defaults = { .size = sizeof defaults };
+	struct th_fiber *f = th_self();
 	struct th_address address;
 	int fd;
 
-	if (!th_self())
+	if (!f)
 		return THRUM_ENOTFIBER;
 	if (!o)
 		o = &defaults;
 	if (o->size != sizeof *o || o->backlog < 0)
 		return -EINVAL;
+	if (th_cancel_point(f)) /* of a path or a number nothing else looks */
+		return -ECANCELED;
 	fd = th_address_find(&address, text, AI_PASSIVE);
 	if (fd < 0)
 		return fd;

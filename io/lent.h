@@ -2,7 +2,7 @@
  *
  *                 the kernel takes it for a receive (TH_OP_RECV_LENT), or take_slot()
  *        FREE ─────────────────────────────────────────────────────────► LENT
- *    in the kernel's ring, or ◄──── th_lent_give: nobody waits ───────────┤ │
+ *    in the kernel's ring, or ◄──── give: nobody waits ───────────────────┤ │
  *    in our list of free ones       and if somebody waits: to the first ──┘ └─► LENT, to him
  *
  * Where the kernel has a ring of buffers (Linux 5.19), a receive names none and gets one with its data. That fails, and

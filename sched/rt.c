@@ -107,7 +107,7 @@ static int rt_new(const thrum_opts *o, int ring_error, struct thrum_rt **ret_rt)
 	memset(rt, 0, sizeof *rt);
 	r = th_probe(&wish, &rt->backend, why, sizeof why);
 	if (r < 0) {
-		if (getenv("THRUM_LOG"))
+		if (th_env_is_set("THRUM_LOG"))
 			fprintf(stderr, "thrum: %s\n", why);
 		free(rt);
 		return r;

@@ -12,6 +12,12 @@
 #define THRUM_API __attribute__((visibility("default")))
 #define THRUM_MUST_CHECK __attribute__((warn_unused_result))
 #define THRUM_UNUSED_OK_ __attribute__((unused))
+/* Ends a macro that defines functions, so that it is written with a semicolon. In a C++ namespace a struct would be a new one. */
+#ifdef __cplusplus
+#define THRUM_END_ static_assert(true, "")
+#else
+#define THRUM_END_ struct thrum_end_
+#endif
 #else
 #error "thrum needs gcc or clang"
 #endif

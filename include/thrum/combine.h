@@ -1,9 +1,10 @@
 /* thrum/combine.h: combinators. Ordinary functions over thrum_fx; the calls of scope.h suffice to write your
- * own. None returns before every effect it started has ended, finalizers included.
+ * own. None but the _in forms returns before every effect it started has ended, finalizers included.
  *
  * All of them: called by a fiber (else THRUM_ENOTFIBER); suspend; are cancel points, but for thrum_then and thrum_or_else,
  * which leave the first check to what they run (E1); borrow what they are given until they return; allocate nothing that
- * they could not do without. Each effect runs in a scope of its own, with an identity of its own (K10). */
+ * they could not do without. The effects of zip_par, races and for_each_par run each in a scope of its own, with an identity of
+ * its own (K10); those of timeout, then, or_else and bracket as the caller, in its place, timeout's in a scope. */
 #ifndef THRUM_COMBINE_H
 #define THRUM_COMBINE_H
 #include <thrum/base.h>

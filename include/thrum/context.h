@@ -83,7 +83,7 @@ typedef struct thrum_service {
 	{                                                                                   \
 		return thrum_service_provide(&name_##_service, (void *)(uintptr_t)service_, fx_); \
 	}                                                                                   \
-	struct thrum_service
+	THRUM_END_
 #define THRUM_SERVICE_KEY(name_) const thrum_service name_##_service = { THRUM_LOCAL_INIT(#name_, NULL) }
 
 /* What the typed functions are made of: thread, suspension and codes as theirs. */
@@ -136,7 +136,7 @@ typedef struct thrum_layer {
 		layer_.arg = (void *)arg_;                                                  \
 		return layer_;                                                              \
 	}                                                                                   \
-	struct thrum_service
+	THRUM_END_
 
 /* What went wrong with the layers themselves; code 0 and no text if nothing did, also when fx failed. */
 typedef struct thrum_layer_error {

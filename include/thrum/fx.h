@@ -32,7 +32,7 @@ typedef struct thrum_fx {
 	{                                                                  \
 		return thrum_items_run_(items_, fn##_run_);                \
 	}                                                                  \
-	struct thrum_fx
+	THRUM_END_
 
 /* Run it here and now, in the caller's scope. Any thread; suspends if the effect does. Returns its code;
  * -EINVAL for an effect without a function (E6). Unlike every other call that runs an effect in the caller's place it never

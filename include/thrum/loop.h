@@ -33,12 +33,12 @@ typedef struct thrum_reducer {
 	int (*fold)(void *part, size_t begin, size_t end, void *arg); /* take these indices in */
 	int (*combine)(void *part, void *next, void *arg);           /* take in the result of the indices that follow */
 	void *arg;
-	size_t grain;                                                /* 0: n / 1024, more for results of above 1 KiB */
+	size_t grain;                                                /* 0: n / 1024, more for results of above 1 KiB; at least that in any case */
 } thrum_reducer;
 /* The result of [0, n) goes to *ret_result, which must be aligned as malloc aligns; on a failure what is there is
  * undefined. combine() must be associative; it gets the parts in the order of their indices, so it need not commute.
- * Codes of thrum_parallel_for(), also for begin and combine; -ENOMEM before anything starts: the parts lie in one block of
- * at most 1,024 results. */
+ * Codes of thrum_parallel_for(), those of fold and combine; -EINVAL also without begin, fold or combine, or for 0 bytes; -ENOMEM before
+ * any part is begun, when *ret_result is the result of no index: the parts lie in one block of at most 1,024 results. */
 THRUM_API int thrum_reduce(size_t n, const thrum_reducer *how, void *ret_result);
 
 #ifdef __cplusplus

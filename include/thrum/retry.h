@@ -213,13 +213,15 @@ typedef struct thrum_limiter {
 } thrum_limiter;
 
 /* Any thread. It owns nothing: there is no fini; no fiber may wait in it when its storage goes.
- * 0; -EINVAL for tokens, per or burst of zero or less, or more than can be counted: burst * per beyond 292 years. */
+ * 0; -EINVAL for tokens, per or burst of zero or less, or more than can be counted: burst * per beyond 292 years, after what
+ * tokens and per have in common was divided out. */
 THRUM_API THRUM_MUST_CHECK int thrum_limiter_init(thrum_limiter *l, uint64_t tokens, thrum_dur per, uint64_t burst);
 /* Take n tokens, waiting for them if need be. Waiters are served in order, none is overtaken, a large one is not
  * starved by small ones. Fiber; suspends; cancel point: on -ECANCELED nothing was taken, and the next waiter has
  * its turn. 0; -ECANCELED; -EINVAL for n > burst: it could never be had; THRUM_ENOTFIBER. */
 THRUM_API THRUM_MUST_CHECK int thrum_limiter_acquire(thrum_limiter *l, uint64_t n);
-/* Without waiting: -EAGAIN instead, also when others wait. Fiber (the clock is the fiber's); no cancel point. */
+/* Without waiting: -EAGAIN instead, also when others wait. Fiber (the clock is the fiber's); no cancel point. Otherwise the
+ * codes of thrum_limiter_acquire(). */
 THRUM_API THRUM_MUST_CHECK int thrum_limiter_try_acquire(thrum_limiter *l, uint64_t n);
 /* Whole tokens in the bucket now, also if others wait for them. Fiber; 0 elsewhere. */
 THRUM_API uint64_t thrum_limiter_available(thrum_limiter *l);

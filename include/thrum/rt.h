@@ -1,7 +1,7 @@
 /* thrum/rt.h: a runtime: its workers, and work handed to it from plain threads.
  *
- * Several runtimes may live in one process. A runtime does not survive fork(): in the child every call on it returns
- * -ECHILD; the child may exec or _exit. */
+ * Several runtimes may live in one process. A runtime does not survive fork(): in the child every call that would use
+ * its threads returns -ECHILD; the child may exec or _exit. */
 #ifndef THRUM_RT_H
 #define THRUM_RT_H
 #include <thrum/base.h>
@@ -78,12 +78,12 @@ THRUM_API int thrum_handle_wait(thrum_handle *h);
 THRUM_API void thrum_handle_cancel(thrum_handle *h);
 
 /* Cancel everything (reason: shutdown) and wait for it. Idempotent: a second call waits for the first (S7).
- * Jobs that were abandoned (thrum_blocking_with()) may run on until the close. Plain thread; -EDEADLK from a fiber of the same
- * runtime, or from a job on its blocking pool. */
+ * Jobs that were abandoned (thrum_blocking_with()) may run on until the close. Plain thread; -EDEADLK from a fiber, of
+ * whichever runtime, or from a job on its blocking pool. */
 THRUM_API int thrum_rt_shutdown(thrum_rt *rt);
 
 /* Shut down, wait for abandoned jobs of the blocking pool, join all threads, free. NULL is fine. Plain thread; -EDEADLK from
- * a fiber of the same runtime, or from a job on its blocking pool. */
+ * a fiber, of whichever runtime, or from a job on its blocking pool. */
 THRUM_API int thrum_rt_close(thrum_rt *rt);
 
 /* errno of whoever calls, read afresh: plain `errno` may be read at an address that the compiler has kept from before a

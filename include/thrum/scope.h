@@ -69,7 +69,8 @@ THRUM_API THRUM_MUST_CHECK int thrum_scope_open_with(thrum_scope *s, const thrum
  *   releases  every fx.arg borrowed by thrum_spawn()
  *   returns   0 or the primary failure: the body's (thrum_scope_fail), else the first child's in completion order, else
  *             -ETIMEDOUT if its own deadline fired, else a finalizer's, else -ECANCELED if a cancel from outside ended
- *             a child; a scope cancelled by thrum_scope_cancel() that met no failure closes with 0 */
+ *             a child; a scope cancelled by thrum_scope_cancel() that met no failure closes with 0;
+ *             THRUM_ENOTFIBER */
 THRUM_API int thrum_scope_close(thrum_scope *s);
 
 /* Spawn a child. It starts when a worker is free, when the caller suspends, or inside join and close.
@@ -108,7 +109,8 @@ THRUM_API THRUM_MUST_CHECK int thrum_spawn_with(thrum_scope *s, thrum_task *t, t
  *             -ECANCELED, and the child goes on (K3).
  *   returns   the child's code, also in a cancelled scope; -EDEADLK for itself or a child it runs inside of (K6). A debug
  *             build (of the library, without NDEBUG) also finds circles of joins and returns it to the one that closes
- *             them; there the child goes on */
+ *             them; there the child goes on. But a spawner that has not opened the scope may hold the child's storage: the
+ *             process aborts, naming both. THRUM_ENOTFIBER */
 THRUM_API int thrum_join(thrum_task *t);
 
 /* Ask one child, or everything in a scope, to stop. Does not wait. Any thread; the storage must be live. Idempotent. The
@@ -123,7 +125,7 @@ THRUM_API void thrum_scope_cancel_at_(thrum_scope *s, const char *file, unsigned
 #define thrum_scope_cancel(s) thrum_scope_cancel_at_((s), __FILE__, __LINE__)
 
 /* The body failed with `code` (< 0): cancels the children; close returns code. For -ECANCELED that is the echo of a
- * cancel of this scope, the cancel decides instead. Returns 0; -EINVAL if code >= 0. Fiber inside the scope. */
+ * cancel of this scope, the cancel decides instead. Returns 0; -EINVAL if code >= 0; THRUM_ENOTFIBER. Fiber inside the scope. */
 THRUM_API int thrum_scope_fail(thrum_scope *s, int code);
 THRUM_API int thrum_scope_fail_at_(thrum_scope *s, int code, const char *file, unsigned line);
 #define thrum_scope_fail(s, code) thrum_scope_fail_at_((s), (code), __FILE__, __LINE__)

@@ -117,7 +117,7 @@ typedef struct thrum_cond {
 THRUM_API int thrum_mutex_init(thrum_mutex *m);
 /* The owner is the child (or root) that locked it, from any depth of calls, also inside shields, timeouts and
  * finalizers; a child that it spawns is somebody else, even when it runs inside the parent's join (K10), and so is
- * each effect of a combinator that runs several. So do not join, or close a scope, holding a mutex that the
+ * each effect of zip_par, a race or for_each_par. So do not join, or close a scope, holding a mutex that the
  * children want. It may be held across suspensions. Who ends while he owns a mutex aborts the process: nobody
  * could unlock it any more.
  *   caller    a fiber

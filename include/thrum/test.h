@@ -82,15 +82,15 @@ typedef struct thrum_test_program {
 
 typedef struct thrum_test_opts {
 	size_t size;
-	const char *name;      /* in reports and replays; default "program" */
+	const char *name;      /* in reports and replays, without spaces; default "program" */
 	uint64_t seed;         /* the first one; default 1. THRUM_TEST_SEED in the environment goes before */
 	uint64_t runs;         /* how many seeds; default 1000, of a sweep 10. THRUM_TEST_RUNS goes before */
-	unsigned workers;      /* default: 1, 2 and 3 in turn */
+	unsigned workers;      /* at most 16; default: 1, 2 and 3 in turn */
 	unsigned clock;        /* as in thrum_opts, for `run` */
 	unsigned search;       /* THRUM_SEARCH_… */
 	unsigned depth;        /* 0: 3 for PCT, 2 for BOUNDED; at most 16 */
 	bool coarse;           /* other workers go on only where a fiber suspends: faster, and finds less */
-	bool plain;            /* the program is no effect, but calls thrum_run() itself */
+	bool plain;            /* the program is no effect, but calls thrum_run() itself: with options of its own, not these */
 	bool any_code;         /* else a run must return 0 or more; in a sweep any code is allowed */
 	const thrum_opts *run; /* for thrum_run(), but workers and clock; may be NULL */
 	bool (*check)(const thrum_test_run *run, void *arg); /* an oracle of your own; false: the run has failed */
@@ -137,7 +137,8 @@ THRUM_API int thrum_test_sweep_memory(thrum_fx program, const thrum_test_opts *o
 THRUM_API int thrum_test_sweep_io(thrum_fx program, const thrum_test_opts *o, thrum_test_report *r);
 
 /* The run that `replay` names (thrum_test_report.replay, or "@FILE" whose first line is one), in this process and with a
- * timeline on stderr. If it fails, the process aborts where it does. Returns 0 if it did not; -EINVAL: not a replay. */
+ * timeline on stderr. If it fails, the process aborts where it does. Returns 0 if it did not, or if it is another
+ * name's, which is not run; -EINVAL: not a replay; -ENOMEM; -EDEADLK: called from a run. */
 THRUM_API int thrum_test_replay(thrum_fx program, const thrum_test_opts *o, const char *replay);
 
 /* Inside a run, from anywhere: a number below n that the seed chooses, 0 outside of one; the kindest should be 0. */

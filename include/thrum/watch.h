@@ -16,7 +16,8 @@ enum {
 	THRUM_REPORT_SLOW_SCOPE,         /* a scope was cancelled long ago and is still not closed (Z9, S10) */
 	THRUM_REPORT_BUSY_ADVANCE,       /* thrum_clock_advance() waits for a fiber that does not suspend (C7) */
 	THRUM_REPORT_UNOBSERVED_FAILURE, /* the failure of an isolated child that nobody joined (K7) */
-	THRUM_REPORT_LOST_RACE_FAILURE,  /* an entrant failed in a race that another one won (R7) */
+	THRUM_REPORT_LOST_RACE_FAILURE,  /* an entrant failed in a race that another one won (R7); not in a hedge; without a
+	                                    hook it is not told */
 	THRUM_REPORT_DIED,               /* thrum_die() (X11) */
 	THRUM_REPORT_DEADLOCK,           /* nothing can ever run again (C6), or fibers wait for each other in a circle */
 	THRUM_REPORT_RESTARTED,          /* a supervisor restarts a child that ended (D28); without a hook it is not told */

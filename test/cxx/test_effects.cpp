@@ -27,6 +27,64 @@ CXX_TEST(effects, lambdas_return_codes_or_nothing)
 	return 0;
 }
 
+// --- what C macros define, in a namespace ---
+
+namespace app {
+
+static int half(int *n)
+{
+	return *n / 2;
+}
+THRUM_FX(half, int);
+
+static int third(int *n)
+{
+	return *n / 3;
+}
+THRUM_FX(third, int);
+
+struct config {
+	int limit;
+};
+THRUM_SERVICE(settings, config);
+THRUM_SERVICE_KEY(settings);
+
+static int file_build(config *from, config **ret)
+{
+	*ret = from;
+	return 0;
+}
+static int file_close(config *, config *)
+{
+	return 0;
+}
+THRUM_LAYER(file, settings, config, nullptr);
+
+static int ask_limit(int *ret)
+{
+	config *found;
+	const int code = settings_require(&found);
+
+	*ret = code < 0 ? 0 : found->limit;
+	return code;
+}
+THRUM_FX(ask_limit, int);
+
+} // namespace app
+
+CXX_TEST(effects, macros_serve_in_a_namespace)
+{
+	int n = 12, limit = 0;
+	app::config c{ 7 };
+
+	TH_CHECK_EQ(thrum_call(app::half_fx(&n)), 6);
+	TH_CHECK_EQ(thrum_call(app::third_fx(&n)), 4);
+	TH_CHECK_EQ(app::settings_provide(&c, app::ask_limit_fx(&limit)), 0);
+	TH_CHECK_EQ(limit, 7);
+	TH_CHECK(app::file_layer(&c).gives == &app::settings_service);
+	return 0;
+}
+
 static int plain_function()
 {
 	return THRUM_APP(8);

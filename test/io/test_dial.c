@@ -322,6 +322,21 @@ TH_TEST(io_dial, tcp_addresses_as_text)
 	TH_CHECK_EQ(fd_count(), before);
 }
 
+static int in_a_cancelled_scope(void *unused)
+{
+	static const char *const texts[] = { "unix:@thrum-never", "127.0.0.1:0", "localhost:0" };
+	thrum_scope s;
+
+	(void)unused;
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	thrum_scope_cancel(&s);
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		TH_CHECK_EQ(thrum_listen_on(texts[i], NULL), -ECANCELED);
+	return thrum_scope_close(&s);
+}
+THRUM_FX(in_a_cancelled_scope, void);
+TH_TEST(io_dial, nobody_listens_in_a_cancelled_scope_G1) { run_ok(in_a_cancelled_scope_fx(NULL)); }
+
 static int shared_port(void *unused)
 {
 	char text[64];

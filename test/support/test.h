@@ -3,7 +3,7 @@
  *   TH_TEST(zip_par, first_failure_cancels_siblings_Z4) { ...; TH_CHECK_EQ(code, -5); }
  *
  * The body is void and runs on a plain thread. A failing check prints file, line and both values and fails the test; it
- * works on fibers too (it ends the process). C or C++. Name the rule of SEMANTICS.md in the test's name or in a comment.
+ * works on fibers too (it ends the process). C or C++. Name the rule of test/tree/rules.txt in the test's name or in a comment.
  * Plain program: `prog` runs all; `prog -l` lists; `prog SUITE/NAME` runs one; each test has a time limit, after which the
  * program says which one hung and aborts. Its last line is "N passed, N failed". */
 #ifndef TH_TEST_H
