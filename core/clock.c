@@ -108,14 +108,20 @@ int64_t th_clock_fire_due(struct th_home *h)
 
 /* --- the virtual clock --- */
 
-void th_clock_post(struct th_clock *c, struct th_advance *a)
+bool th_clock_post(struct th_clock *c, struct th_advance *a)
 {
+	bool open;
+
 	th_lock(&c->lock);
-	a->next = NULL;
-	*c->advances_tail = a;
-	c->advances_tail = &a->next;
-	th_store_rlx(&c->x_advances, th_load_rlx(&c->x_advances) + 1);
+	open = !c->closed;
+	if (open) {
+		a->next = NULL;
+		*c->advances_tail = a;
+		c->advances_tail = &a->next;
+		th_store_rlx(&c->x_advances, th_load_rlx(&c->x_advances) + 1);
+	}
 	th_unlock(&c->lock);
+	return open;
 }
 
 void th_clock_outside(struct th_clock *c, int by)
@@ -136,12 +142,13 @@ static void move_to(struct th_clock *c, int64_t to_ns)
 
 /* Take the oldest advance out and tell whoever waits for it. It lies on the waiter's stack, and the clock that it moved may
  * lie there too: both may go as soon as the waiter is told. */
-static void end_advance(struct th_clock *c)
+static void end_advance(struct th_clock *c, int code)
 {
 	struct th_advance *a = c->advances;
 	struct th_fiber *fiber = a->fiber;
 	th_atomic_u32 *done_word = a->done_word;
 
+	a->code = code;
 	c->advances = a->next;
 	if (!c->advances)
 		c->advances_tail = &c->advances;
@@ -152,6 +159,17 @@ static void end_advance(struct th_clock *c)
 		th_store_rel(done_word, 1);
 		th_word_wake(done_word, 1);
 	}
+}
+
+void th_clock_close(struct th_clock *c)
+{
+	th_lock(&c->lock);
+	c->closed = true;
+	while (c->advances) {
+		TH_ASSERT(!c->advances->fiber);
+		end_advance(c, THRUM_ECLOSED);
+	}
+	th_unlock(&c->lock);
 }
 
 /* Under the lock, everything asleep: what is to be done? */
@@ -192,7 +210,7 @@ static void move(struct th_clock *c)
 	if (a->clock != c)
 		th_unlock(&a->clock->lock);
 	if (last)
-		end_advance(c);
+		end_advance(c, 0);
 }
 
 static void set_watch(struct th_clock *c, int64_t at_ns)

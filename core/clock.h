@@ -21,6 +21,7 @@ struct th_advance {
 	int64_t target_ns;
 	struct th_fiber *fiber;       /* who waits: a fiber, or */
 	th_atomic_u32 *done_word;     /* a thread */
+	int code;                     /* 0; THRUM_ECLOSED: there is nobody left who could serve it */
 	struct th_advance *next;
 };
 
@@ -32,6 +33,7 @@ struct th_clock {
 	th_atomic_u64 x_outside;      /* abandoned jobs of the blocking pool: sched/blocking.c, B4 and B5 */
 	struct th_advance *advances, **advances_tail; /* a runtime's clock only */
 	th_atomic_u32 x_advances;     /* how many; written under the lock */
+	bool closed;                  /* no worker serves it any more */
 	struct th_timer watch;        /* set anew whenever everything is asleep, so that it never outlives its reason */
 };
 
@@ -63,7 +65,10 @@ struct th_quiescence {
 /* MOVED: something was woken. IDLE: wait; for another worker, or for the outside. STUCK: nothing can ever run again. The
  * caller is up unless IDLE. */
 enum th_quiescent th_clock_quiescent(struct th_clock *c, const struct th_quiescence *q);
-void th_clock_post(struct th_clock *c, struct th_advance *a);
+/* False: the clock is closed. */
+bool th_clock_post(struct th_clock *c, struct th_advance *a);
+/* The workers are about to leave: who waits for an advance is told so. These are threads: no fiber is left. */
+void th_clock_close(struct th_clock *c);
 /* Work outside that no worker's x_inflight counts begins (1) or has ended (-1); it holds a jump back (C3). Any thread. After
  * an end on a virtual clock a worker must look again: th_poke(). */
 void th_clock_outside(struct th_clock *c, int by);

@@ -81,6 +81,8 @@ static void line(struct dump *d, struct th_node *n, unsigned depth)
 			put(d, ", joined");
 	} else if (n->kind == TH_NODE_SHIELD) {
 		put(d, "shield");
+	} else if (n->kind == TH_NODE_RESTORED) {
+		put(d, "a part that may be cancelled again");
 	} else {
 		struct th_scope *s = th_container(n, struct th_scope, node);
 
@@ -93,6 +95,8 @@ static void line(struct dump *d, struct th_node *n, unsigned depth)
 static void below(struct dump *d, struct th_node *parent, unsigned depth)
 {
 	for (struct th_node *kid = parent->kids; kid; kid = kid->next) {
+		if (kid->kind == TH_NODE_MIRROR)
+			continue; /* nobody stands in it: core/mask.c */
 		if (++d->lines >= TH_DUMP_LINES || depth > DEPTH_MAX) {
 			put(d, "\n%*sand more", (int)(2 * depth + 2), "");
 			return;

@@ -14,6 +14,9 @@ struct th_fiber *th_here(void);
 /* The running fiber looks up from its forks; false: cancelled. */
 bool th_look_up(struct th_fiber *f);
 
+/* Is that a home of the runtime that the caller is a worker of? `h` is only compared, it may be none any more. */
+bool th_is_home(const struct th_home *h);
+
 /* Park the running fiber: switch to the worker's stack, and only there run action(fiber, arg), which publishes whatever
  * will wake it. Returns when th_wake() was called, on the same worker. */
 void th_suspend(void (*action)(struct th_fiber *f, void *arg), void *arg);

@@ -78,7 +78,7 @@ static int run_restored(struct th_fiber *f, struct th_node *outside, thrum_fx fx
 	th_store_rlx(&restored.x_deadline_ns, th_deadline_from(f, outside));
 	th_node_link(&restored, inside);
 	th_node_enter(f, &restored);
-	th_node_init(&m.node, TH_NODE_RESTORED, NULL);
+	th_node_init(&m.node, TH_NODE_MIRROR, NULL);
 	th_waiter_init(&m.waiter, f);
 	m.waiter.on_cancel = pass_on;
 	m.node.waiter = &m.waiter;

@@ -120,14 +120,35 @@ static struct th_node *enter(struct th_node *kid)
 	return NULL;
 }
 
+void th_node_close(struct th_node *n)
+{
+	th_lock(&n->lock);
+	n->closed = true;
+	th_unlock(&n->lock);
+}
+
+static struct th_lock outsiders;
+
+void th_outside_enter(void) { th_lock(&outsiders); }
+void th_outside_leave(void) { th_unlock(&outsiders); }
+
+void th_outside_settle(void)
+{
+	th_outside_enter();
+	th_outside_leave();
+}
+
 void th_node_cancel(struct th_node *top, const thrum_reason *why)
 {
 	struct th_node *at = top, *kid;
 
 	th_watch_add(top);
 	th_lock(&top->lock);
-	if (th_node_cancelled(top)) {
+	if (th_node_cancelled(top) || top->closed) {
+		bool late = top->closed;
 		th_unlock(&top->lock);
+		if (late)
+			th_watch_remove(top); /* listed behind the closer's back, perhaps */
 		return;
 	}
 	set_reason(top, why, true);

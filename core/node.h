@@ -7,7 +7,7 @@
  * Who may touch what:
  *   parent, kind         set by th_node_link, then constant
  *   kids, next, prev     the list of kids belongs to the parent's lock
- *   waiter, reason, finalizers   the node's own lock; `reason` is constant once x_cancelled is 1
+ *   waiter, reason, closed, finalizers   the node's own lock; `reason` is constant once x_cancelled is 1
  *   x_cancelled          written under the node's lock, at birth under the parent's; read by anyone
  *   x_deadline_ns        written by the fiber that owns the scope; read by fibers inside it
  *   x_home               where the fiber runs that stands in the node, or below; of a child set when it starts
@@ -15,7 +15,8 @@
  *   tag  where                          order    pairs  shape  because
  *   N1   mark: store x_cancelled        release  N2     MP     who sees the flag sees the reason
  *   N2   reason: load x_cancelled       acquire  N1     MP
- *   N3   th_cancelled: load             relaxed  –      –      a checkpoint may be late by one; the flag carries no data
+ *   N3   th_cancelled: load             relaxed  –      –      a checkpoint may be late by one
+ *   N6   th_cancelled: load once more   acquire  N1     MP     who is told sees what the canceller did before (G13)
  *   N4   mark, then fence, load x_home  seq_cst  N5     SB     a fiber whose forks look at nothing but their gate: either
  *                                                              its node's home is seen here and the gate is shut, or
  *   N5   th_task_begin: store x_home,   seq_cst  N4     SB     it opens the gate after this, by a read-modify-write, and
@@ -33,7 +34,7 @@
 #include "waiter.h"
 #include <thrum/scope.h>
 
-enum th_node_kind { TH_NODE_ROOT, TH_NODE_SCOPE, TH_NODE_TASK, TH_NODE_SHIELD, TH_NODE_RESTORED };
+enum th_node_kind { TH_NODE_ROOT, TH_NODE_SCOPE, TH_NODE_TASK, TH_NODE_SHIELD, TH_NODE_RESTORED, TH_NODE_MIRROR };
 
 struct th_deferred;
 struct th_cause;
@@ -44,6 +45,7 @@ struct th_node {
 	th_atomic_u32 x_cancelled;
 	uint8_t kind;
 	bool own;                       /* the reason was given to this node, not inherited */
+	bool closed;                    /* of a scope: nothing can be cancelled any more */
 	struct th_node *kids, *next, *prev;
 	struct th_waiter *waiter;       /* of the fiber that is parked here and may be woken by a cancel */
 	struct th_deferred *finalizers; /* last registered first */
@@ -70,8 +72,18 @@ void th_node_link_late_locked(struct th_node *n, struct th_node *parent);
 void th_node_unlink(struct th_node *n);
 void th_node_unlink_locked(struct th_node *n);
 
-/* Cancel `top` and everything below it that no shield protects. Any thread; `top` must be live. */
+/* Cancel `top` and everything below it that no shield protects; no-op for a scope that has closed. Any thread that keeps the
+ * runtime alive; `top` must be live. */
 void th_node_cancel(struct th_node *top, const thrum_reason *why);
+/* From here on th_node_cancel() leaves it alone. By the closer. */
+void th_node_close(struct th_node *n);
+
+/* Tasks, handles and scopes may outlive their runtime, if their storage does: then they have ended (K5, X7). So whoever may be
+ * outside of it looks whether they have, and touches what is the runtime's, between these two. A runtime that is freed settles
+ * first: who has found something that had not ended is out again, and the next one finds that it has. */
+void th_outside_enter(void);
+void th_outside_leave(void);
+void th_outside_settle(void);
 
 /* Register the waiter of a fiber that is parking, on the worker's stack. False: already cancelled, do not wait. */
 bool th_node_arm(struct th_fiber *f, struct th_waiter *w);
@@ -89,6 +101,7 @@ static inline bool th_cancelled(struct th_fiber *f)
 {
 	if (!th_node_cancelled(f->node))
 		return false;
+	(void)th_load_acq(&f->node->x_cancelled); /* N6 */
 	th_gate_shut(f->home);
 	return true;
 }

@@ -11,12 +11,22 @@ const struct th_observer *th_observer_here(void)
 	return f ? f->home->observer : NULL;
 }
 
+/* Not by fprintf(): without a buffer of its own stderr takes 8 KiB of the stack for it, more than a small one has left. */
+static void write_line(const char *text)
+{
+	flockfile(stderr); /* lines of several threads do not mix */
+	fputs("thrum: ", stderr);
+	fputs(text, stderr);
+	fputs("\n", stderr);
+	funlockfile(stderr);
+}
+
 void th_report_text(const struct th_observer *to, const thrum_report *what, const char *text)
 {
 	thrum_report report = *what;
 
 	if (!to || !to->observe) {
-		fprintf(stderr, "thrum: %s\n", text); /* one call: lines of several threads do not mix */
+		write_line(text);
 		return;
 	}
 	report.size = sizeof report;

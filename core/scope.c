@@ -97,6 +97,7 @@ static bool begin_close(struct th_scope *s)
 	th_lock(&s->node.lock);
 	s->closing = true;
 	empty = s->pending == 0 && s->coming + th_load_rlx(&s->x_out) == 0 && !s->node.finalizers;
+	s->node.closed = empty;
 	th_unlock(&s->node.lock);
 	return empty;
 }
@@ -165,12 +166,14 @@ void th_scope_close(struct th_fiber *f, struct th_scope *s, struct th_outcome *o
 	if (!empty)
 		wait_for_children(f, s);
 	th_meter_join(f, &s->longest);
-	if (!empty)
+	if (!empty) {
 		finalize(f, s, out);
+		th_node_close(&s->node);
+	}
 	th_clock_disarm(f->home, &s->deadline);
 	if (s->token)
 		th_token_unlink(f, s);
-	th_watch_remove(s); /* no cancel through itself can come any more: children, finalizers, deadline, token are done */
+	th_watch_remove(&s->node);
 	TH_ASSERT(f->node == &s->node);
 	th_node_enter(f, s->node.parent);
 	if (s->unseen)
@@ -346,9 +349,28 @@ void thrum_scope_cancel_at_(thrum_scope *s, const char *file, unsigned line)
 	thrum_scope_cancel_why(s, &why);
 }
 
-void thrum_scope_cancel_why(thrum_scope *s, const thrum_reason *why)
+static bool has_closed(struct th_scope *s)
 {
-	th_node_cancel(&th_scope_of(s)->node, why);
+	bool closed;
+
+	th_lock(&s->node.lock);
+	closed = s->node.closed;
+	th_unlock(&s->node.lock);
+	return closed;
+}
+
+void thrum_scope_cancel_why(thrum_scope *public, const thrum_reason *why)
+{
+	struct th_scope *s = th_scope_of(public);
+
+	if (th_is_home(s->home)) {
+		th_node_cancel(&s->node, why);
+		return;
+	}
+	th_outside_enter();
+	if (!has_closed(s))
+		th_node_cancel(&s->node, why);
+	th_outside_leave();
 }
 
 const thrum_reason *thrum_cancel_reason(void)

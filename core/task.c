@@ -394,16 +394,48 @@ struct join {
 	bool cancellable;
 };
 
+/* A root's record is touched last by the store to its word; its scope may go with the runtime as soon as that is there. */
+static bool root_done(struct th_task *t, int *ret_code)
+{
+	if (!th_load_acq(t->done_word))
+		return false;
+	*ret_code = t->code;
+	return true;
+}
+
 bool th_task_done(struct th_task *t, int *ret_code)
 {
 	bool done;
 
+	if (t->done_word)
+		return root_done(t, ret_code);
 	th_lock(&t->scope->node.lock);
 	done = th_load_acq(&t->x_done);
 	if (done)
 		*ret_code = t->code;
 	th_unlock(&t->scope->node.lock);
 	return done;
+}
+
+/* Take the lock of its scope; false: it has ended, and with it perhaps the runtime in which a root's scope lies. */
+static bool enter_scope(struct th_task *t)
+{
+	if (t->done_word) {
+		th_outside_enter();
+		if (th_load_acq(t->done_word)) {
+			th_outside_leave();
+			return false;
+		}
+	}
+	th_lock(&t->scope->node.lock);
+	return true;
+}
+
+static void leave_scope(struct th_task *t)
+{
+	th_unlock(&t->scope->node.lock);
+	if (t->done_word)
+		th_outside_leave();
 }
 
 /* On the worker's stack: the fiber is parked, so it may be woken from the moment it is registered. */
@@ -418,14 +450,18 @@ static void park_joiner(struct th_fiber *f, void *arg)
 			th_wake(f);
 		return;
 	}
-	th_lock(&s->node.lock);
+	if (!enter_scope(j->task)) {
+		if (th_waiter_claim(&j->waiter, TH_WAIT_DONE))
+			th_wake(f);
+		return;
+	}
 	if (j->cancellable) /* neither the opener nor, since that is who spawns light children, the spawner of one */
 		th_light_share(s, f->home);
 	if (th_load_acq(&j->task->x_done)) /* A7 */
 		wake = th_waiter_claim(&j->waiter, TH_WAIT_DONE);
 	else
 		th_waitq_push(&j->task->joiners, &j->waiter);
-	th_unlock(&s->node.lock);
+	leave_scope(j->task);
 	if (wake)
 		th_wake(f);
 }
@@ -444,10 +480,9 @@ static int wait_for(struct th_fiber *f, struct th_task *t, bool cancellable)
 	if (!cancellable)
 		return 0;
 	th_node_disarm(f, &j.waiter);
-	if (th_waiter_cancelled(&j.waiter)) {
-		th_lock(&t->scope->node.lock);
+	if (th_waiter_cancelled(&j.waiter) && enter_scope(t)) { /* what has ended has nobody in its queue */
 		th_waitq_remove(&t->joiners, &j.waiter);
-		th_unlock(&t->scope->node.lock);
+		leave_scope(t);
 	}
 	return 0;
 }
@@ -455,7 +490,7 @@ static int wait_for(struct th_fiber *f, struct th_task *t, bool cancellable)
 /* The spawner cannot be sent away: the child that is still to run may lie in its frame. */
 static int deadlocked(struct th_fiber *f, struct th_task *t)
 {
-	if (t->spawner == f->task && t->scope->owner != f->task)
+	if (t->spawner == f->task && t->scope->owner != f->task) /* no root: nobody has spawned it */
 		th_abort(__FILE__, __LINE__, "the spawner of child %zu%s%s waits for it in a circle (K6)", t->index,
 			 t->name ? " " : "", t->name ? t->name : "");
 	return -EDEADLK;
@@ -469,6 +504,10 @@ static int observe(struct th_fiber *f, struct th_task *t, int code)
 
 	if (code >= 0 || !t->isolated)
 		return code;
+	if (t->done_word) {
+		th_cause_set(f, code, NULL); /* nobody's: finish() */
+		return code;
+	}
 	th_lock(&s->node.lock);
 	c = t->cause;
 	t->cause = NULL;
@@ -484,6 +523,12 @@ static int observe(struct th_fiber *f, struct th_task *t, int code)
 	return code;
 }
 
+/* Nobody has opened a root's, which may be gone. */
+static bool opened_scope_of(const struct th_task *t, const struct th_task *by)
+{
+	return !t->done_word && t->scope->owner == by;
+}
+
 int th_join(struct th_task *t)
 {
 	struct th_fiber *f = th_self();
@@ -497,11 +542,11 @@ int th_join(struct th_task *t)
 		return observe(f, t, code);
 	}
 	/* Who opened the scope lives outside its children; for anybody else it takes a walk as long as the nesting is deep. */
-	if (t->scope->owner != f->task && th_node_encloses(&t->node, f->node))
+	if (!opened_scope_of(t, f->task) && th_node_encloses(&t->node, f->node))
 		return -EDEADLK;
 	/* Whoever opened the scope or spawned the child may hold its storage in a frame: that one waits for the end,
 	 * come what may. */
-	mine = t->scope->owner == f->task || t->spawner == f->task;
+	mine = opened_scope_of(t, f->task) || t->spawner == f->task;
 	while (!th_task_done(t, &code)) {
 		if (mine && th_help(f, t->scope, t))
 			continue;
@@ -519,11 +564,21 @@ void (thrum_task_cancel)(thrum_task *t)
 	thrum_task_cancel_at_(t, NULL, 0);
 }
 
-void thrum_task_cancel_at_(thrum_task *t, const char *file, unsigned line)
+void thrum_task_cancel_at_(thrum_task *public, const char *file, unsigned line)
 {
 	thrum_reason why = th_reason(THRUM_CANCEL_EXPLICIT, 0, file, line);
+	struct th_task *t = th_task_of(public);
+	bool inside;
 
-	th_node_cancel(&th_task_of(t)->node, &why);
+	if (th_load_acq(&t->x_done))
+		return; /* K5 */
+	inside = th_is_home(th_load_rlx(&t->node.x_home)); /* NULL, of one that has not begun: as outside */
+	if (!inside)
+		th_outside_enter();
+	if (!th_load_acq(&t->x_done))
+		th_node_cancel(&t->node, &why);
+	if (!inside)
+		th_outside_leave();
 }
 
 _Static_assert(sizeof(struct th_task) <= sizeof(thrum_task), "thrum_task holds a th_task");

@@ -55,17 +55,27 @@ void th_watch_add(struct th_node *n)
 	th_unlock(&w->lock);
 }
 
-void th_watch_remove(struct th_scope *s)
+/* Under the lock. */
+static void unlist(struct th_watch *w, struct th_scope *s)
 {
+	if (!th_load_rlx(&s->watch.x_listed))
+		return; /* the closer and a late canceller may both come */
+	th_store_rlx(&s->watch.x_listed, 0);
+	*(s->watch.prev ? &s->watch.prev->watch.next : &w->scopes) = s->watch.next;
+	if (s->watch.next)
+		s->watch.next->watch.prev = s->watch.prev;
+	th_store_rlx(&w->x_count, th_load_rlx(&w->x_count) - 1);
+}
+
+void th_watch_remove(struct th_node *n)
+{
+	struct th_scope *s = th_container(n, struct th_scope, node);
 	struct th_watch *w = &s->home->watch;
 
 	if (!th_load_rlx(&s->watch.x_listed))
 		return;
 	th_lock(&w->lock);
-	*(s->watch.prev ? &s->watch.prev->watch.next : &w->scopes) = s->watch.next;
-	if (s->watch.next)
-		s->watch.next->watch.prev = s->watch.prev;
-	th_store_rlx(&w->x_count, th_load_rlx(&w->x_count) - 1);
+	unlist(w, s);
 	th_unlock(&w->lock);
 }
 

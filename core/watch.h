@@ -33,7 +33,8 @@ struct th_watched {
 	struct th_scope *next, *prev;
 	int64_t since_ns;            /* when it was first seen cancelled; 0: not yet */
 	int64_t grace_ns;            /* its own, 0: none */
-	th_atomic_u32 x_listed;      /* written under the lock; the closer reads it when no cancel can come any more */
+	th_atomic_u32 x_listed;      /* written under the lock; the closer reads it once the node is closed: who listed the scope
+	                                before has been in the node's lock before, or has yet to find it closed */
 	uint8_t policy;
 	bool reported;
 };
@@ -41,8 +42,8 @@ struct th_watched {
 void th_watch_init(struct th_watch *w, int64_t grace_ns);
 /* `n` is about to be cancelled through itself. Without node locks. */
 void th_watch_add(struct th_node *n);
-/* By the closer, with the tree below gone. */
-void th_watch_remove(struct th_scope *s);
+/* By the closer, with the tree below gone, and by whoever has come too late for it; no-op if it is not listed. */
+void th_watch_remove(struct th_node *n);
 /* Stamp what is newly cancelled and report what is overdue at now_ns; returns when to look again, now_ns if at once,
  * INT64_MAX if nothing is watched. `report` false: only stamp. */
 int64_t th_watch_look(struct th_home *home, int64_t now_ns, bool report);

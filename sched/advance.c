@@ -12,20 +12,24 @@ static void post(struct th_fiber *f, void *arg)
 	struct th_advance *a = arg;
 
 	th_monitor_advance_begins(f->home->rt);
-	th_clock_post(f->home->clock, a);
+	(void)th_clock_post(f->home->clock, a); /* open as long as there are fibers */
 }
 
 static void advance_from_thread(struct thrum_rt *rt, struct th_advance *a)
 {
 	th_atomic_u32 done;
+	bool foreign = th_foreign_enter(rt), open;
 
 	th_init(&done, 0);
 	a->done_word = &done;
 	th_monitor_advance_begins(rt);
-	th_clock_post(&rt->clock, a);
-	/* If all sleep already, one of them must look again. */
-	th_poke(&rt->workers[0]);
-	while (!th_load_acq(&done))
+	open = th_clock_post(&rt->clock, a);
+	if (open)
+		th_poke(&rt->workers[0]); /* if all sleep already, one of them must look again */
+	else
+		a->code = THRUM_ECLOSED;
+	th_foreign_leave(rt, foreign);
+	while (open && !th_load_acq(&done))
 		th_word_wait(&done, 0);
 }
 
@@ -51,5 +55,5 @@ int thrum_clock_advance(thrum_rt *rt, thrum_dur d)
 		advance_from_thread(rt, &a);
 	}
 	th_monitor_advance_ended(rt);
-	return 0;
+	return a.code;
 }

@@ -91,13 +91,14 @@ void th_overflow_watch(struct th_worker *w)
 
 void th_overflow_unwatch(struct th_worker *w)
 {
-	stack_t off;
+	stack_t off, now;
 
 	if (!w->altstack)
 		return;
 	memset(&off, 0, sizeof off);
 	off.ss_flags = SS_DISABLE;
-	sigaltstack(&off, NULL);
+	if (sigaltstack(NULL, &now) == 0 && now.ss_sp == w->altstack) /* the program may have set one of its own meanwhile */
+		sigaltstack(&off, NULL);
 	free(w->altstack);
 	w->altstack = NULL;
 }

@@ -29,7 +29,7 @@ struct handle {
 	th_atomic_u32 x_done;
 	int code;              /* of a start that was refused */
 	bool refused;
-	struct thrum_rt *rt;
+	pid_t pid;             /* of the process whose runtime it is; that one may be closed before the handle goes */
 };
 _Static_assert(sizeof(struct handle) <= sizeof(thrum_handle), "thrum_handle holds a handle");
 
@@ -40,10 +40,21 @@ static struct handle *of(thrum_handle *h)
 
 /* --- opening --- */
 
+/* Threads on their way out of thrum_rt_shutdown(). */
+static void wait_for_shutters(struct thrum_rt *rt)
+{
+	uint32_t n;
+
+	while ((n = th_load_seq(&rt->x_shutters)) != 0)
+		th_word_wait(&rt->x_shutters, n);
+}
+
 static void rt_free(struct thrum_rt *rt)
 {
 	if (!rt)
 		return;
+	th_outside_settle();
+	wait_for_shutters(rt);
 	th_blocking_close(&rt->blocking);
 	for (unsigned i = 0; rt->workers && i < rt->nworkers; i++)
 		th_worker_fini(&rt->workers[i]);
@@ -80,7 +91,7 @@ static int alloc_parts(struct thrum_rt *rt, const thrum_opts *o)
 		rt->workers[i].home.lent_buffers = o->lent_buffers;
 		rt->workers[i].home.lent_bytes = (uint32_t)o->lent_bytes;
 		rt->workers[i].home.shuffle = o->shuffle;
-		rt->workers[i].home.light = !o->meter && (o->workers == 1 || rt->has_heavy_fence);
+		rt->workers[i].home.light = !o->meter && !o->shuffle && (o->workers == 1 || rt->has_heavy_fence);
 		rt->nworkers++;
 	}
 	rt->workers[0].home.meter = (struct th_meter){ .on = o->meter, .since = -1 };
@@ -144,6 +155,7 @@ static void stop_workers(struct thrum_rt *rt)
 	th_store_seq(&rt->x_stop, TH_STOPPING);
 	for (unsigned i = 0; i < rt->nworkers; i++)
 		th_poke(&rt->workers[i]);
+	th_clock_close(&rt->clock);
 	th_store_seq(&rt->x_stop, TH_STOPPED); /* no worker closes its ring before the last poke */
 	th_word_wake(&rt->x_stop, INT_MAX);
 }
@@ -292,7 +304,7 @@ static int start_root(struct thrum_rt *rt, struct handle *h, thrum_fx fx, const 
 
 	memset(h, 0, sizeof *h);
 	th_task_init(&h->task, fx);
-	h->rt = rt;
+	h->pid = rt->pid;
 	h->task.name = name;
 	h->task.isolated = true;
 	h->task.done_word = &h->x_done;
@@ -346,7 +358,7 @@ int thrum_handle_wait(thrum_handle *handle)
 
 	if (th_load_acq(&h->x_done))
 		return code_of(h); /* the runtime may be closed by now */
-	if (forked(h->rt))
+	if (h->pid != getpid())
 		return -ECHILD;
 	if (th_self())
 		return thrum_join((thrum_task *)(void *)&h->task);
@@ -358,7 +370,7 @@ void thrum_handle_cancel(thrum_handle *handle)
 	struct handle *h = of(handle);
 
 	/* In a forked child the effect does not run, and its locks may be held for ever (X10). */
-	if (!th_load_acq(&h->x_done) && !forked(h->rt))
+	if (!th_load_acq(&h->x_done) && h->pid == getpid())
 		thrum_task_cancel_at_((thrum_task *)(void *)&h->task, NULL, 0);
 }
 
@@ -400,8 +412,11 @@ int thrum_rt_shutdown(thrum_rt *rt)
 		return -ECHILD;
 	if (th_self() || th_blocking_inside(&rt->blocking))
 		return -EDEADLK;
+	th_add_seq(&rt->x_shutters, 1);
 	begin_shutdown(rt);
 	th_wait_stopped(rt);
+	if (th_sub_seq(&rt->x_shutters, 1) == 1) /* after this the runtime may be gone; of the word no more than its address counts */
+		th_word_wake(&rt->x_shutters, INT_MAX);
 	return 0;
 }
 

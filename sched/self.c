@@ -35,6 +35,14 @@ struct th_fib *th_fib_self(void)
 	return w ? w->fiber : NULL; /* thread-private: this file is compiled without ThreadSanitizer */
 }
 
+bool th_is_home(const struct th_home *h)
+{
+	struct th_worker *w = th_worker_self();
+	uintptr_t at = (uintptr_t)h;
+
+	return w && at >= (uintptr_t)w->rt->workers && at < (uintptr_t)(w->rt->workers + w->rt->nworkers);
+}
+
 struct th_fiber *th_here(void)
 {
 	struct th_fib *fib = th_fib_self();

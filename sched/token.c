@@ -43,7 +43,7 @@ bool thrum_token_cancelled(const thrum_token *t)
 {
 	const struct token *token = (const struct token *)(const void *)t;
 
-	return th_load_rlx(&token->x_cancelled) != 0;
+	return th_load_acq(&token->x_cancelled) != 0; /* who is told sees what the canceller did before (G13) */
 }
 
 /* The others are at work and will look at the flag when they poll. */
@@ -88,6 +88,14 @@ void th_tokens_serve(struct thrum_rt *rt)
 	th_unlock(&rt->token_lock);
 }
 
+/* For this runtime, whose lock is held and guards `links` from then on; false: another one has it. */
+static bool claim(struct token *t, struct thrum_rt *rt)
+{
+	struct thrum_rt *nobody = NULL;
+
+	return th_load_seq(&t->x_rt) == rt || th_cas_seq(&t->x_rt, &nobody, rt);
+}
+
 int th_token_link(struct th_fiber *f, struct th_scope *s, thrum_token *public)
 {
 	struct thrum_rt *rt = th_fib_of(f)->worker->rt;
@@ -95,7 +103,7 @@ int th_token_link(struct th_fiber *f, struct th_scope *s, thrum_token *public)
 	bool other;
 
 	th_lock(&rt->token_lock);
-	other = t->links > 0 && th_load_rlx(&t->x_rt) != rt;
+	other = !claim(t, rt);
 	if (!other) {
 		s->token = public;
 		s->token_prev = NULL;
@@ -104,7 +112,6 @@ int th_token_link(struct th_fiber *f, struct th_scope *s, thrum_token *public)
 			s->token_next->token_prev = s;
 		rt->linked = s;
 		t->links++;
-		th_store_seq(&t->x_rt, rt);
 	}
 	th_unlock(&rt->token_lock);
 	if (other)
@@ -127,7 +134,7 @@ void th_token_unlink(struct th_fiber *f, struct th_scope *s)
 		s->token_next->token_prev = s->token_prev;
 	last = --t->links == 0;
 	if (last)
-		th_store_seq(&t->x_rt, NULL);
+		th_store_seq(&t->x_rt, NULL); /* last: another runtime may claim it */
 	th_unlock(&rt->token_lock);
 	s->token = NULL;
 	/* A canceller is inside for a few instructions; one that is a signal handler on this thread has ended already. */

@@ -120,7 +120,7 @@ void th_poll_if_due(void)
 	struct th_worker *w = th_worker_self();
 
 	TH_TSAN_PRIVATE_BEGIN();
-	if (th_ticks() - w->polled_at > th_ticks_100us())
+	if (w->home.shuffle || th_ticks() - w->polled_at > th_ticks_100us())
 		th_worker_poll(w);
 	TH_TSAN_PRIVATE_END();
 }

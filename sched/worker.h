@@ -109,6 +109,7 @@ struct thrum_rt {
 	th_atomic_u32 x_down;             /* workers that have left their loop */
 	bool start_failed;
 	th_atomic_u32 x_foreign;          /* threads of others that are about to wake a worker */
+	th_atomic_u32 x_shutters;         /* threads inside thrum_rt_shutdown(): the runtime waits for them before it goes */
 	th_atomic_u32 x_roots;            /* root effects, plus one until shutdown begins */
 	th_atomic_u32 x_token_signal;     /* some linked token was cancelled */
 	struct th_lock token_lock;

@@ -21,7 +21,8 @@ THRUM_API thrum_time thrum_now(void);
  * steps to each deadline within `d` in order, and everything runs out again at each (C1).
  *   caller    a fiber of `rt` (suspends, not a cancel point; does not count as runnable, C4) or a plain thread (blocks)
  *   reports   who runs, when it has not come to its end after .stuck_ms of real time (C7)
- *   returns   0; -EINVAL if d < 0 (C2) or the clock is not THRUM_CLOCK_TEST */
+ *   returns   0; -EINVAL if d < 0 (C2) or the clock is not THRUM_CLOCK_TEST; THRUM_ECLOSED to a thread when the runtime is
+ *             shut down, before or meanwhile */
 THRUM_API int thrum_clock_advance(thrum_rt *rt, thrum_dur d);
 
 /* --- a test clock for a part of the program, whatever clock the runtime has --- */

@@ -227,6 +227,7 @@ THRUM_FX(return_seven, void);
 
 struct joined {
 	uint64_t inline_runs, fibers;
+	bool plain; /* by thrum_spawn() */
 };
 
 static int join_one(struct joined *j)
@@ -236,7 +237,8 @@ static int join_one(struct joined *j)
 	thrum_task t;
 
 	TH_CHECK_EQ(thrum_scope_open(&s), 0);
-	TH_CHECK_EQ(thrum_spawn_with(&s, &t, return_seven_fx(NULL), THRUM_SPAWN_OPTS(.name = "seven")), 0);
+	TH_CHECK_EQ(j->plain ? thrum_spawn(&s, &t, return_seven_fx(NULL)) :
+		    thrum_spawn_with(&s, &t, return_seven_fx(NULL), THRUM_SPAWN_OPTS(.name = "seven")), 0);
 	TH_CHECK_EQ(thrum_join(&t), 7);
 	TH_CHECK_EQ(thrum_stats_read(NULL, &stats), 0);
 	j->inline_runs += stats.inline_runs;
@@ -247,12 +249,14 @@ THRUM_FX(join_one, struct joined);
 
 TH_TEST(shuffle, a_child_is_called_by_who_joins_it_or_has_a_fiber)
 {
-	struct joined j = { 0, 0 };
+	for (int plain = 0; plain < 2; plain++) {
+		struct joined j = { .plain = plain };
 
-	for (uint64_t seed = 1; seed <= SEEDS; seed++)
-		TH_CHECK_EQ(shuffled(seed, join_one_fx(&j)), 0);
-	TH_CHECK(j.inline_runs > 0 && j.fibers > 0);
-	TH_CHECK_EQ(j.inline_runs + j.fibers, SEEDS);
+		for (uint64_t seed = 1; seed <= SEEDS; seed++)
+			TH_CHECK_EQ(shuffled(seed, join_one_fx(&j)), 0);
+		TH_CHECK(j.inline_runs > 0 && j.fibers > 0);
+		TH_CHECK_EQ(j.inline_runs + j.fibers, SEEDS);
+	}
 }
 
 /* --- the same again --- */
@@ -296,6 +300,32 @@ TH_TEST(shuffle, a_seed_is_a_run)
 		last = s;
 	}
 	TH_CHECK(others > SEEDS / 2);
+}
+
+static int count_checks(int *checks)
+{
+	thrum_token token;
+	thrum_scope s;
+
+	thrum_token_init(&token);
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_scope_link(&s, &token), 0);
+	thrum_token_cancel(&token);
+	while (thrum_check() == 0)
+		++*checks;
+	(void)thrum_scope_close(&s);
+	return 0;
+}
+THRUM_FX(count_checks, int);
+
+TH_TEST(shuffle, a_check_looks_at_no_clock)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		int checks = 0;
+
+		TH_CHECK_EQ(shuffled(seed, count_checks_fx(&checks)), 0);
+		TH_CHECK_EQ(checks, 0); /* and not as many as fit into 100 us */
+	}
 }
 
 TH_TEST(shuffle, neighbouring_seeds_are_different_runs)

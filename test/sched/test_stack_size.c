@@ -420,3 +420,56 @@ TH_TEST(stack_size, a_SIGSEGV_that_was_sent_ends_the_process_X6)
 
 	TH_CHECK(WIFSIGNALED(status) ? WTERMSIG(status) == SIGSEGV : TH_SANITIZED && WEXITSTATUS(status) != 0);
 }
+
+/* --- the smallest --- */
+
+enum { DEEPEST = 40, SMALLEST = 16 * 1024 };
+
+struct nested {
+	int depth;
+};
+
+static int die_below_run_(void *arg);
+
+static int die_below(struct nested *n)
+{
+	struct nested next = { n->depth - 1 };
+	thrum_scope s;
+	thrum_task t;
+
+	if (n->depth == 0)
+		return thrum_die("the innermost");
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn_with(&s, &t, (thrum_fx){ die_below_run_, &next }, NULL), 0);
+	TH_CHECK_EQ(thrum_join(&t), THRUM_EDIED);
+	return thrum_scope_close(&s);
+}
+
+static int die_below_run_(void *arg)
+{
+	return die_below(arg);
+}
+
+static void die_at_each_depth(void *unused)
+{
+	(void)unused;
+	for (int depth = 0; depth < DEEPEST; depth++) {
+		struct nested n = { depth };
+
+		TH_CHECK_EQ(thrum_run(THRUM_OPTS(.workers = 1, .stack_bytes = SMALLEST), (thrum_fx){ die_below_run_, &n }), THRUM_EDIED);
+	}
+}
+
+/* Whatever is left of a stack when it comes to that. */
+TH_TEST(stack_size, report_needs_no_more_stack_than_the_smallest_has_X6)
+{
+	struct th_said said;
+	int status;
+
+	if (TH_SANITIZED)
+		return; /* whose frames are too large for it */
+	status = th_child(die_at_each_depth, NULL, &said);
+
+	TH_CHECK_CHILD_OK(status, &said);
+	TH_CHECK(strstr(said.text, "the innermost") != NULL);
+}

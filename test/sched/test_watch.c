@@ -640,6 +640,27 @@ TH_TEST(watch, deadlock_is_reported_with_who_waits_where_C6)
 	TH_CHECK(strstr(seen->text, "child 0 \"forlorn\"") != NULL);
 }
 
+static int lift_and_wait(thrum_restore *r, void *unused)
+{
+	(void)unused;
+	return thrum_restore_run(r, thrum_never());
+}
+
+static int wait_in_a_lifted_shield(void *unused)
+{
+	return thrum_mask(lift_and_wait, unused);
+}
+
+TH_TEST(watch, report_of_a_deadlock_knows_lifted_shields_C6)
+{
+	struct seen *seen = SEEN(.kind = THRUM_REPORT_DEADLOCK);
+
+	TH_CHECK_EQ(thrum_run(THRUM_OPTS(.clock = THRUM_CLOCK_JUMP, OBSERVED_BY(seen)), (thrum_fx){ wait_in_a_lifted_shield, NULL }),
+		    -EDEADLK);
+	TH_CHECK(strstr(seen->text, "a part that may be cancelled again: waits") != NULL);
+	TH_CHECK(strstr(seen->text, "scope,") == NULL && strstr(seen->text, "operation") == NULL);
+}
+
 /* A report is bounded however much there is to tell. */
 static int many_wait_in_vain(void *unused)
 {
