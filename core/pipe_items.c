@@ -110,7 +110,20 @@ static bool begin_wait(struct th_slot *s)
 	return !s->my_turn;
 }
 
-/* A slot whose wait was cancelled stays in `waiting`: the stage is cancelled, so no other will use its place there. */
+/* A wait that was cancelled, perhaps by a timeout of the function's own, which then goes on. Nobody will touch the slot
+ * after it, unless it waits again. */
+static void end_wait(struct th_slot *s)
+{
+	struct th_stage *t = s->stage;
+	struct th_slot **at = &t->waiting[s->number % t->s.window];
+
+	th_lock(&t->lock);
+	s->my_turn = *at != s; /* the turn came, but later than the cancel: it is ours all the same */
+	if (!s->my_turn)
+		*at = NULL;
+	th_unlock(&t->lock);
+}
+
 static int wait_for_turn(struct th_slot *s)
 {
 	int r;
@@ -118,10 +131,14 @@ static int wait_for_turn(struct th_slot *s)
 	if (!s->stage->s.ordered || s->my_turn || !begin_wait(s))
 		return 0;
 	r = thrum_promise_await(&s->turn, NULL);
-	s->my_turn = r == 0;
+	if (r < 0)
+		end_wait(s);
+	else
+		s->my_turn = true;
 	return r;
 }
 
+/* The next one is told under the lock: so a wait that a cancel ended can tell whether it is being told. */
 static void pass_turn_on(struct th_slot *s)
 {
 	struct th_stage *t = s->stage;
@@ -133,9 +150,9 @@ static void pass_turn_on(struct th_slot *s)
 	t->turn++;
 	next = t->waiting[t->turn % t->s.window];
 	t->waiting[t->turn % t->s.window] = NULL;
-	th_unlock(&t->lock);
 	if (next)
 		(void)thrum_promise_set(&next->turn, 0, NULL);
+	th_unlock(&t->lock);
 }
 
 /* --- passing on --- */

@@ -246,6 +246,56 @@ SIM_TEST(pipe, stages_conserve_items_and_keep_order_D23_D24_G10)
 	return check_world(&w, r);
 }
 
+static int make_at_once(void *arg, void *in, void *out)
+{
+	struct world *w = arg;
+
+	(void)in;
+	if (w->made == w->n)
+		return 0;
+	*(struct item *)out = (struct item){ w, w->made++ };
+	return 1;
+}
+
+struct emission {
+	void *emitter, *item;
+};
+
+static int emit(struct emission *e) { return thrum_emit(e->emitter, e->item); }
+THRUM_FX(emit, struct emission);
+
+/* The second loses its patience just as its turn comes, then waits again. The turn is not lost: the others wait for it. */
+static int emit_or_lose_patience(void *arg, void *in, void *emitter)
+{
+	static const unsigned sleep_us[] = { 1, 0, 1000, 0 };
+	struct emission e = { emitter, in };
+	int id = ((struct item *)in)->id, r;
+
+	(void)arg;
+	if (id == 1) {
+		r = thrum_timeout(emit_fx(&e), thrum_us(1));
+		return r == -ETIMEDOUT ? thrum_emit(emitter, in) : r;
+	}
+	r = thrum_sleep(thrum_us(sleep_us[id]));
+	return r == 0 ? thrum_emit(emitter, in) : r;
+}
+
+SIM_TEST_WITH(pipe, a_turn_outlives_the_wait_for_it, .clock = THRUM_CLOCK_JUMP, .switch_1_in = 100, .root_only = true)
+{
+	struct world w = { .n = 4, .fail_stage = -1, .last = -1, .in_order = 1 };
+	int r;
+
+	(void)unused;
+	thrum_stage p[] = { { .kind = THRUM_STAGE_SOURCE, .run = make_at_once, .arg = &w, .out_bytes = sizeof(struct item),
+			      .buffer = 4, .drop = drop },
+			    { .kind = THRUM_STAGE_FLAT_MAP, .run = emit_or_lose_patience, .out_bytes = sizeof(struct item),
+			      .parallelism = 3, .ordered = true, .window = 3, .buffer = 4, .drop = drop },
+			    { .kind = THRUM_STAGE_EACH, .run = arrive } };
+	r = thrum_pipeline(p, 3, NULL);
+	TH_CHECK(w.in_order);
+	return check_world(&w, r);
+}
+
 static int arrive_all(void *arg, void *in, void *out)
 {
 	struct world *w = arg;
