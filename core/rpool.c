@@ -32,11 +32,13 @@ struct place {
 	struct place *next, *prev;    /* of the idle ones, the last one back first; next: of the free ones */
 	struct place *chained;        /* of its bucket, while it is full */
 	int64_t idle_since_ns;
-	uint8_t at;                   /* IN_HAND, LENT, IDLE */
+	uint8_t at;                   /* IN_HAND, LENT, HELD, IDLE */
 	bool full, bad;
 };
 
-enum { IN_HAND = 0, LENT, IDLE }; /* LENT: the borrower may give it back by its address, or let another one do so */
+/* LENT: the borrower may give it back by its address, or let another one do so. HELD: it comes back by itself, at the end of a
+ * use or of a scope, which knows its place; several places may have the same address. */
+enum { IN_HAND = 0, LENT, HELD, IDLE };
 
 struct rpool {
 	struct th_lock lock;
@@ -407,14 +409,15 @@ static int wait_for_place(struct th_fiber *f, struct rpool *p, struct place **re
 	return -ECANCELED;
 }
 
-static void lend(struct place *s)
+static void lend(struct place *s, int at)
 {
 	th_lock(&s->pool->lock);
-	s->at = LENT;
+	s->at = (uint8_t)at;
 	th_unlock(&s->pool->lock);
 }
 
-static int borrow(struct th_fiber *f, struct rpool *p, struct place **ret_place)
+/* LENT or HELD. */
+static int borrow(struct th_fiber *f, struct rpool *p, int at, struct place **ret_place)
 {
 	struct place *s = NULL;
 	int r;
@@ -431,12 +434,12 @@ static int borrow(struct th_fiber *f, struct rpool *p, struct place **ret_place)
 		r = furnish(f, s);
 	if (r < 0)
 		return r;
-	lend(s);
+	lend(s, at);
 	*ret_place = s;
 	return 0;
 }
 
-/* The place is lent, so the pool cannot end before it is settled. */
+/* The place is borrowed, so the pool cannot end before it is settled. */
 static void give_back(struct th_fiber *f, struct place *s)
 {
 	(void)sweep(f, s->pool);
@@ -453,7 +456,7 @@ int thrum_pool_get(thrum_pool *p, void **ret_res)
 		return THRUM_ENOTFIBER;
 	if (!ret_res)
 		return -EINVAL;
-	r = borrow(f, of(p), &s);
+	r = borrow(f, of(p), LENT, &s);
 	if (r == 0)
 		*ret_res = s->res;
 	return r;
@@ -489,7 +492,7 @@ static int use_begin(void *arg)
 {
 	struct use *u = arg;
 
-	return borrow(th_self(), u->pool, &u->place);
+	return borrow(th_self(), u->pool, HELD, &u->place);
 }
 
 static int use_run(void *arg)
@@ -528,7 +531,7 @@ static int held_begin(void *arg)
 {
 	struct held *h = arg;
 
-	return borrow(th_self(), h->pool, &h->place);
+	return borrow(th_self(), h->pool, HELD, &h->place);
 }
 
 static int held_end(void *arg)
@@ -623,7 +626,7 @@ int thrum_pool_invalidate(thrum_pool *public, void *res)
 	idle = s = find(p, res, IDLE);
 	if (idle)
 		idle_remove(p, idle);
-	else if ((s = find(p, res, LENT)) != NULL || (s = find(p, res, IN_HAND)) != NULL)
+	else if ((s = find(p, res, LENT)) != NULL || (s = find(p, res, HELD)) != NULL || (s = find(p, res, IN_HAND)) != NULL)
 		s->bad = true; /* settle() will see */
 	th_unlock(&p->lock);
 	if (idle) {

@@ -59,7 +59,8 @@ THRUM_API THRUM_MUST_CHECK int thrum_pool_warm(thrum_pool *p);
  *             after shutdown; -EINVAL; THRUM_ENOTFIBER */
 THRUM_API THRUM_MUST_CHECK int thrum_pool_get(thrum_pool *p, void **ret_res);
 /* Give back what thrum_pool_get() gave; another fiber than the borrower may. Not a cancel point; suspends only if
- * it has to destroy something. 0; -EINVAL: it is not borrowed from this pool; THRUM_ENOTFIBER. */
+ * it has to destroy something. 0; -EINVAL: it is not borrowed from this pool, or by thrum_pool_use() or
+ * thrum_pool_acquire(); THRUM_ENOTFIBER. */
 THRUM_API int thrum_pool_put(thrum_pool *p, void *res);
 
 /* Borrow one, call use(res, arg) and give it back, exactly once, whatever came of it: success, failure, cancel, a

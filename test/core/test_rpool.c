@@ -485,6 +485,37 @@ TH_FIBER_TEST(JUMP, rpool, only_what_is_borrowed_comes_back_Q14)
 	return 0;
 }
 
+static int put_what_is_used(void *res, void *pool)
+{
+	TH_CHECK_EQ(thrum_pool_put(pool, res), -EINVAL);
+	return 0;
+}
+static int put_what_is_acquired(thrum_pool *p)
+{
+	void *res;
+
+	TH_CHECK_EQ(thrum_pool_acquire(p, &res), 0);
+	TH_CHECK_EQ(thrum_pool_put(p, res), -EINVAL);
+	return 0;
+}
+THRUM_FX(put_what_is_acquired, thrum_pool);
+TH_FIBER_TEST(JUMP, rpool, what_comes_back_by_itself_is_not_put_Q14)
+{
+	struct shop shop = { .create_ms = 0 };
+	thrum_pool p;
+
+	open_pool(&p, &shop, 2);
+	TH_CHECK_EQ(thrum_pool_use(&p, put_what_is_used, &p), 0);
+	TH_CHECK_EQ(thrum_timeout(put_what_is_acquired_fx(&p), thrum_ms(10)), 0);
+	TH_CHECK_EQ(stats(&p).idle, 1);
+	TH_CHECK(get(&p) != get(&p));
+	TH_CHECK_EQ(thrum_pool_shutdown(&p), 0);
+	for (int i = 0; i < 2; i++)
+		TH_CHECK_EQ(thrum_pool_put(&p, &shop.things[i]), 0);
+	close_pool(&p, &shop);
+	return 0;
+}
+
 /* Resources may be any pointers, also NULL and all the same: each put gives one back. */
 static int make_nothing(void *ctx, void **ret)
 {
@@ -508,6 +539,28 @@ TH_FIBER_TEST(JUMP, rpool, equal_resources_are_told_apart_by_number_only_Q14)
 	TH_CHECK_EQ(stats(&p).idle, 3);
 	TH_CHECK_EQ(thrum_pool_close(&p), 0);
 	TH_CHECK_EQ(th_counted(&made), 3);
+	return 0;
+}
+
+/* Of equal ones a put gives back one that was got, not one that is used. */
+static int put_two(void *res, void *pool)
+{
+	TH_CHECK_EQ(thrum_pool_put(pool, res), 0);
+	TH_CHECK_EQ(thrum_pool_put(pool, res), -EINVAL);
+	TH_CHECK_EQ(stats(pool).idle, 1);
+	return 0;
+}
+TH_FIBER_TEST(JUMP, rpool, equal_resources_of_a_get_and_of_a_use_Q14)
+{
+	th_counter made = { 0 };
+	thrum_pool p;
+	void *res;
+
+	TH_CHECK_EQ(thrum_pool_init(&p, THRUM_POOL_OPTS(.create = make_nothing, .ctx = &made, .max = 2)), 0);
+	TH_CHECK_EQ(thrum_pool_get(&p, &res), 0);
+	TH_CHECK_EQ(thrum_pool_use(&p, put_two, &p), 0);
+	TH_CHECK_EQ(stats(&p).idle, 2);
+	TH_CHECK_EQ(thrum_pool_close(&p), 0);
 	return 0;
 }
 
