@@ -76,7 +76,7 @@ static bool run_chunk(struct th_fiber *f, struct runner *r)
 			calls &= call_items(f, r);
 			continue;
 		}
-		skip = r->fan->calls && th_cancelled(f); /* nobody asks which items do not start; the scope notes this one */
+		skip = !r->fan->ended && th_cancelled(f); /* nobody asks which items do not start; the scope notes this one */
 		run_item(f, r->fan, (*i)++);
 		if (skip)
 			th_runner_skip(r);

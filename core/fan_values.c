@@ -28,18 +28,24 @@ int th_fan_note(struct fan *fan, const thrum_fan_opts *o, uint64_t *small)
 	return fan->succeeded ? 0 : -ENOMEM;
 }
 
+static void drop_one(struct fan *fan, size_t i)
+{
+	if (fan->won && i == fan->winner)
+		return;
+	if (fan->won && fan->combine)
+		fan->combine(th_fan_item(fan, fan->winner).arg, th_fan_item(fan, i).arg);
+	else if (fan->drop)
+		fan->drop(th_fan_item(fan, i).arg);
+}
+
+/* Of many items few may have started. */
 static int drop_each(void *arg)
 {
 	struct fan *fan = arg;
 
-	for (size_t i = 0; i < fan->n; i++) {
-		if (!(fan->succeeded[i / 64] >> i % 64 & 1) || (fan->won && i == fan->winner))
-			continue;
-		if (fan->won && fan->combine)
-			fan->combine(th_fan_item(fan, fan->winner).arg, th_fan_item(fan, i).arg);
-		else if (fan->drop)
-			fan->drop(th_fan_item(fan, i).arg);
-	}
+	for (size_t word = 0; word <= fan->n / 64; word++)
+		for (uint64_t left = fan->succeeded[word]; left; left &= left - 1)
+			drop_one(fan, word * 64 + (size_t)__builtin_ctzll(left));
 	return 0;
 }
 

@@ -461,6 +461,42 @@ TH_FIBER_TEST(JUMP, for_each, items_that_never_start_do_not_hold_up_the_join_F9)
 	return 0;
 }
 
+struct many {
+	th_counter runs, told, dropped;
+};
+
+static int fail_with_many(void *m)
+{
+	th_count(&((struct many *)m)->runs, 1);
+	return E_FIRST;
+}
+static void tell_of_many(void *m, size_t index, int code, void *ctx)
+{
+	(void)index, (void)code, (void)ctx;
+	th_count(&((struct many *)m)->told, 1);
+}
+static void drop_of_many(void *m)
+{
+	th_count(&((struct many *)m)->dropped, 1);
+}
+
+/* More than could be looked at one by one, also where somebody wants to know of those that ran. */
+TH_FIBER_TEST(JUMP, for_each, items_that_never_start_cost_nothing_F6_F9)
+{
+	struct many m = { { 0 }, { 0 }, { 0 } };
+	const size_t n = SIZE_MAX / 2, noted = (size_t)1 << 30; /* a bit each */
+	int runs;
+
+	TH_CHECK_EQ(thrum_for_each_par_n(fail_with_many, &m, n, 0, 2), E_FIRST);
+	TH_CHECK_EQ(thrum_for_each_par_with(fail_with_many, &m, n, 0, 2, THRUM_FAN_OPTS(.grain = 10)), E_FIRST);
+	runs = th_counted(&m.runs);
+	TH_CHECK_EQ(thrum_for_each_par_with(fail_with_many, &m, n, 0, 2, THRUM_FAN_OPTS(.done = tell_of_many)), E_FIRST);
+	TH_CHECK_EQ(th_counted(&m.told), th_counted(&m.runs) - runs);
+	TH_CHECK_EQ(thrum_for_each_par_with(fail_with_many, &m, noted, 0, 2, THRUM_FAN_OPTS(.drop = drop_of_many)), E_FIRST);
+	TH_CHECK_EQ(th_counted(&m.dropped), 0);
+	return 0;
+}
+
 /* --- F11: what a joining worker may run --- */
 
 static int receive_one(thrum_chan *c)
