@@ -59,12 +59,17 @@ static size_t rounded_up(size_t n, size_t by)
 	return n / by + (n % by != 0);
 }
 
+/* A lone part is a child too, as each of many is. */
 static int run_loop(struct loop *l)
 {
 	struct span all = { l, 0, rounded_up(l->n, l->grain) };
+	thrum_fx fx = run_span_fx(&all);
 	int r = thrum_check();
 
-	return r < 0 || l->n == 0 ? r : run_span(&all);
+	if (r < 0 || l->n == 0)
+		return r;
+	r = all.last == 1 ? thrum_zip_par_n(&fx, 1) : run_span(&all);
+	return r < 0 ? r : 0;
 }
 
 int thrum_parallel_for(size_t n, int (*body)(size_t, size_t, void *), void *arg)
@@ -125,5 +130,5 @@ int thrum_reduce(size_t n, const thrum_reducer *how, void *ret_result)
 	if (r >= 0 && n > 0)
 		r = how->combine(ret_result, l.results, how->arg);
 	free(l.results);
-	return r;
+	return r < 0 ? r : 0;
 }

@@ -278,3 +278,81 @@ TH_FIBER_TEST(JUMP, loop, failing_combine_is_the_result_F6)
 	TH_CHECK_EQ(thrum_reduce(100, &how, &sum), THRUM_APP(3));
 	return 0;
 }
+
+/* --- a part is a child, also where it is the only one --- */
+
+struct lone {
+	const void *caller;
+	int taken, given;
+};
+
+static int take(struct lone *l)
+{
+	l->taken++;
+	return 0;
+}
+static int give(struct lone *l)
+{
+	l->given++;
+	return 0;
+}
+THRUM_FX(take, struct lone);
+THRUM_FX(give, struct lone);
+
+static int be_a_child(size_t begin, size_t end, void *arg)
+{
+	struct lone *l = arg;
+
+	(void)begin, (void)end;
+	TH_CHECK(thrum_self_id() != l->caller);
+	TH_CHECK_EQ(thrum_acquire_release(take_fx(l), give_fx(l)), 0);
+	TH_CHECK(l->taken > l->given);
+	return 7; /* a success */
+}
+
+static int fail_at_once(size_t begin, size_t end, void *unused)
+{
+	(void)begin, (void)end, (void)unused;
+	return THRUM_APP(4);
+}
+
+static int fold_as_a_child(void *part, size_t begin, size_t end, void *arg)
+{
+	(void)part;
+	return be_a_child(begin, end, arg);
+}
+
+static void begin_empty(void *part, void *unused)
+{
+	(void)part, (void)unused;
+}
+
+static int combine_well(void *part, void *next, void *unused)
+{
+	(void)part, (void)next, (void)unused;
+	return 7;
+}
+
+TH_ONE_WORKER_TEST(JUMP, loop, parts_run_as_children_whatever_their_number_K10_A8)
+{
+	struct lone l = { thrum_self_id(), 0, 0 };
+	thrum_reducer how = { 1, begin_empty, fold_as_a_child, combine_well, &l, 0 };
+	char sum;
+
+	for (int n = 1; n <= 3; n++) {
+		TH_CHECK_EQ(thrum_parallel_for((size_t)n, be_a_child, &l), 0);
+		TH_CHECK_EQ(thrum_parallel_for_grain((size_t)n, 10, be_a_child, &l), 0);
+		TH_CHECK_EQ(thrum_reduce((size_t)n, &how, &sum), 0);
+		TH_CHECK_EQ(l.given, l.taken);
+	}
+	TH_CHECK_EQ(l.taken, 6 + 3 + 6);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, loop, cause_of_a_lone_part_is_its_own)
+{
+	TH_CHECK_EQ(thrum_race(thrum_fail(-ENOENT)), -ENOENT);
+	TH_CHECK_EQ(thrum_parallel_for(1, fail_at_once, NULL), THRUM_APP(4));
+	TH_CHECK(thrum_last_cause() && thrum_last_cause()->code == THRUM_APP(4));
+	return 0;
+}
