@@ -374,7 +374,7 @@ static void stop_group(struct th_fiber *f, struct supervisor *s, size_t first, s
 		} else if (other->state == WAITING && other->due.ns > slot->due.ns) {
 			slot->due = other->due; /* its own delay is kept, and so is the order */
 		}
-		if (!temporary)
+		if (!temporary || other->state == NEW) /* one that has not been started has its turn yet */
 			other->state = WAITING;
 	}
 }

@@ -380,6 +380,24 @@ TH_FIBER_TEST(JUMP, supervise, group_takes_transients_along_and_leaves_temporari
 	return 0;
 }
 
+/* The first fails before the others are started. A temporary one, too, starts in its turn, after what it needs. */
+TH_ONE_WORKER_TEST(JUMP, supervise, group_waits_with_those_it_has_not_started)
+{
+	struct worker w[] = { { ACTS({ 0, E_DOWN }, { 0, E_DOWN }, { 5, 0 }) }, { ACTS({ 5, 0 }) }, { ACTS({ 5, 0 }) } };
+	const thrum_schedule s = thrum_spaced(thrum_ms(100));
+	thrum_child_spec specs[3];
+
+	init_three(w, specs, NULL);
+	w[0].cleanup_ms = 0;
+	specs[0].schedule = &s;
+	specs[1].restart = THRUM_RESTART_TEMPORARY;
+	TH_CHECK_EQ(thrum_supervise(specs, 3, THRUM_SUPERVISOR_OPTS(.strategy = THRUM_REST_FOR_ONE)), 0);
+	TIMES(w[0], 0, 100, 200);
+	TIMES(w[1], 200);
+	TIMES(w[2], 200);
+	return 0;
+}
+
 TH_FIBER_TEST(JUMP, supervise, group_counts_once)
 {
 	struct worker w[] = { { ACTS({ -1, 0 }, { -1, 0 }, { 5, 0 }) }, { ACTS({ 20, E_DOWN }, { 20, E_DOWN }, { 5, 0 }) },
