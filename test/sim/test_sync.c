@@ -1,6 +1,7 @@
 /* test/sim/test_sync.c: semaphores, mutexes, conditions, promises, latches and barriers under seeds and cancels. */
 #include "../support/sim_run.h"
 #include <errno.h>
+#include <string.h>
 
 enum { N = 4 };
 
@@ -364,6 +365,40 @@ SIM_TEST(sync, barrier_counts_those_who_stay_Q15)
 		TH_CHECK_EQ(m.lasts, m.came / 3);
 	}
 	return r;
+}
+
+/* Who has been let go ends the barrier, though another one, who was cancelled when it had come, is still on its way out. */
+static int meet_and_part(struct meeting *m)
+{
+	int r = meet(m);
+
+	if (r == 0)
+		memset(&m->barrier, 0xa5, sizeof m->barrier);
+	return r;
+}
+THRUM_FX(meet_and_part, struct meeting);
+
+static int part_if_late(struct meeting *m) { return thrum_timeout(meet_and_part_fx(m), thrum_us(1)); }
+static int come_late(struct meeting *m)
+{
+	int r = sim_choose(2) ? thrum_sleep(thrum_us(1)) : pause_a_little();
+
+	return r < 0 ? r : meet_and_part(m);
+}
+THRUM_FX(part_if_late, struct meeting);
+THRUM_FX(come_late, struct meeting);
+
+SIM_TEST_WITH(sync, barrier_may_end_when_it_has_let_all_go_Q15, .clock = THRUM_CLOCK_JUMP)
+{
+	struct meeting m = { .came = 0 };
+	int r;
+
+	(void)unused;
+	thrum_barrier_init(&m.barrier, 2);
+	r = thrum_zip_par(part_if_late_fx(&m), come_late_fx(&m));
+	TH_CHECK(m.came == 0 || m.came == 2);
+	TH_CHECK_EQ(m.lasts, m.came / 2);
+	return r == -ETIMEDOUT ? 0 : r;
 }
 
 /* --- channel --- */
