@@ -258,6 +258,11 @@ static int gather(struct slot *s)
 	return 0;
 }
 
+static int report_build(struct slot *s, int code)
+{
+	return report(s->plan, code, s->layer->gives, "building %s: %s", name_of(s->layer->gives), thrum_strerror(code));
+}
+
 static int build(void *slot)
 {
 	struct slot *s = slot;
@@ -273,10 +278,20 @@ static int build(void *slot)
 	if (code == -ECANCELED && th_cancelled(f))
 		return code;
 	if (code < 0)
-		return report(s->plan, code, s->layer->gives, "building %s: %s", name_of(s->layer->gives), thrum_strerror(code));
+		return report_build(s, code);
 	s->built = true;
 	start_those_that_waited(f, s);
 	return 0;
+}
+
+/* A build failed that did not say so: by what it had to release, or for want of a fiber. All have ended. */
+static int report_child(struct plan *p, int code)
+{
+	struct slot *s = p->order;
+
+	while (s && s->task.code != code) /* 0: not started */
+		s = s->next;
+	return s ? report_build(s, code) : code;
 }
 
 static int build_all(struct th_fiber *f, struct plan *p)
@@ -293,7 +308,7 @@ static int build_all(struct th_fiber *f, struct plan *p)
 	if (p->error.code)
 		code = p->error.code;
 	else if (out.child)
-		code = out.child;
+		code = report_child(p, out.child);
 	else if (out.interrupted || th_cancelled(f))
 		code = -ECANCELED;
 	return th_scope_rule(f, &p->scope, &out, code);

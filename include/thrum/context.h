@@ -154,8 +154,9 @@ typedef struct thrum_layer_error {
  *   caller    a fiber; suspends; a cancel point
  *   borrows   the layers and all they point to until the return; closing allocates nothing
  *   returns   fx's code; -ELOOP, THRUM_ENOSERVICE, -EEXIST (two layers for one service), -EINVAL (a layer without service or
- *             build, an effect without a function): nothing was built; -ENOMEM; a build's code (-EINVAL if it gave no
- *             service); -ECANCELED; a close's code if fx succeeded. ret_error, if not NULL, tells which layer and why. */
+ *             build, an effect without a function): nothing was built; -ENOMEM; a build's code, or that of a release it left to
+ *             its end (-EINVAL if it gave no service); -ECANCELED; a close's code if fx succeeded. ret_error, if not NULL,
+ *             tells which layer and why. */
 THRUM_API int thrum_layers_run(const thrum_layer *const *layers, size_t n, thrum_fx fx, thrum_layer_error *ret_error);
 /* thrum_layers_run(THRUM_LAYERS(&a, &b), fx, &error): the first two arguments, in C. */
 #define THRUM_LAYERS(...)                                    \

@@ -465,6 +465,42 @@ TH_FIBER_TEST(JUMP, layer, build_that_succeeds_though_cancelled_is_closed)
 	return 0;
 }
 
+/* It makes its service, but fails to release what it needed for that. */
+static int succeed(struct maker *m)
+{
+	(void)m;
+	return 0;
+}
+static int fail_to_release(struct maker *m)
+{
+	(void)m;
+	return THRUM_APP(5);
+}
+THRUM_FX(succeed, struct maker);
+THRUM_FX(fail_to_release, struct maker);
+static int make_and_leave_a_failure(void *arg, void **ret)
+{
+	TH_CHECK_EQ(thrum_acquire_release(succeed_fx(arg), fail_to_release_fx(arg)), 0);
+	return make(arg, ret);
+}
+
+TH_FIBER_TEST(JUMP, layer, failing_release_of_a_build_is_named)
+{
+	thrum_layer_error error;
+	struct set s;
+	struct use u = { 0 };
+
+	SET(&s, "a:", "b:a");
+	s.layer[1].build = make_and_leave_a_failure;
+	maker(&s, 'b')->close_code = THRUM_APP(6);
+	TH_CHECK_EQ(run_set(&s, &u, &error), THRUM_APP(5));
+	CHECK_JOURNAL(&s.journal, "abBA");
+	TH_CHECK_EQ(error.code, THRUM_APP(5));
+	TH_CHECK(error.service == &b_service);
+	TH_CHECK(strncmp(error.text, "building b: ", 12) == 0);
+	return 0;
+}
+
 TH_FIBER_TEST(JUMP, layer, build_without_a_service_is_EINVAL)
 {
 	thrum_layer_error error;
