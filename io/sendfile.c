@@ -32,7 +32,8 @@ struct piece {
 };
 
 /* sendfile(2) has no MSG_NOSIGNAL: keep this thread from SIGPIPE meanwhile, and take back the one that it may have raised,
- * unless one was pending before. */
+ * unless one was pending before. It sends in parts, and may raise it with any result: where a later part finds that the peer has
+ * gone, the result is the count of those before. */
 static ssize_t send_quietly(struct piece *p)
 {
 	static const struct timespec now = { 0, 0 };
@@ -48,7 +49,7 @@ static ssize_t send_quietly(struct piece *p)
 	} while (sent < 0 && errno == EINTR);
 	if (sent < 0)
 		sent = -errno;
-	if (sent == -EPIPE && !sigismember(&pending, SIGPIPE))
+	if (!sigismember(&pending, SIGPIPE))
 		(void)sigtimedwait(&pipe, NULL, &now);
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	return sent;

@@ -1,4 +1,5 @@
 /* thrum_sendfile(): whatever the socket, the worker is not held. */
+#include <signal.h>
 #include <stdlib.h>
 #include "io_test.h"
 
@@ -113,6 +114,35 @@ TH_TEST(io_sendfile, a_cancel_tells_how_much_went_out_G8)
 	struct job j = { .file = new_file() };
 
 	run_ok(cut_off_fx(&j));
+	TH_CHECK_EQ(close(j.file), 0);
+}
+
+/* The first bytes to a peer that has closed are answered by a reset. */
+static int too_late(struct job *j)
+{
+	struct sockaddr_in sa;
+	int listener = tcp_listen(&sa, 0), code;
+
+	j->fds[0] = tcp_socket(0);
+	TH_CHECK_EQ(connect(j->fds[0], (struct sockaddr *)&sa, sizeof sa), 0);
+	j->fds[1] = accept(listener, NULL, NULL);
+	close_both((int[]){ listener, j->fds[1] });
+	code = thrum_sendfile_all(j->fds[0], j->file, 0, FILE_BYTES, &j->done);
+	TH_CHECK(code == -EPIPE || code == -ECONNRESET);
+	TH_CHECK(j->done < FILE_BYTES);
+	TH_CHECK_EQ(close(j->fds[0]), 0);
+	return 0;
+}
+THRUM_FX(too_late, struct job);
+
+/* Some of a piece has been sent when the signal is raised: several rounds, since the reset may come a little later. */
+TH_TEST(io_sendfile, a_reset_amid_a_piece_raises_no_signal)
+{
+	struct job j = { .file = new_file() };
+
+	TH_CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+	for (int i = 0; i < 10; i++)
+		run_ok(too_late_fx(&j));
 	TH_CHECK_EQ(close(j.file), 0);
 }
 
