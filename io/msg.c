@@ -145,16 +145,14 @@ ssize_t thrum_sendto(int fd, const void *buf, size_t n, int flags, const struct 
 
 /* --- descriptors --- */
 
-union control {
-	struct cmsghdr align;
-	char bytes[CMSG_SPACE(sizeof(int))];
-};
-
 int thrum_send_fd(int sock, int fd)
 {
 	char byte = 0;
 	struct iovec iov = { &byte, 1 };
-	union control control = { .bytes = { 0 } };
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .bytes = { 0 } };
 	struct msghdr msg = {
 	    .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = CMSG_LEN(sizeof fd)};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
@@ -168,41 +166,68 @@ int thrum_send_fd(int sock, int fd)
 	return res < 0 ? (int)res : 0;
 }
 
-/* The descriptor that came, if exactly one did; whatever else came is closed. close(2): nobody can have used it yet. */
-static int only_fd(struct msghdr *msg)
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 0x04 /* of Linux 6.5 */
+#endif
+
+static int fd_of(struct cmsghdr *c, size_t i)
 {
-	int fds[sizeof(union control) / sizeof(int)];
+	int fd;
+
+	memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+	return fd;
+}
+
+/* close(2): nobody can have used it yet. Negative: a pidfd that could not be made. */
+static void close_unused(int fd)
+{
+	if (fd >= 0)
+		(void)th_sys_close(fd);
+}
+
+/* The descriptor that came with a message of so many bytes, if exactly one did; whatever else came is closed. */
+static int only_fd(struct msghdr *msg, ssize_t bytes)
+{
+	int only = -1;
 	size_t n = 0;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t bytes = c->cmsg_len - CMSG_LEN(0);
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || bytes > sizeof fds)
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_PIDFD)
+			close_unused(fd_of(c, 0));
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
-		memcpy(fds, CMSG_DATA(c), bytes);
-		n = bytes / sizeof(int);
+		for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+			close_unused(only); /* the one before */
+			only = fd_of(c, i);
+			n++;
+		}
 	}
 	if (n == 1 && !(msg->msg_flags & MSG_CTRUNC))
-		return fds[0];
-	for (size_t i = 0; i < n; i++)
-		(void)th_sys_close(fds[i]);
+		return only;
+	close_unused(only);
 	if (n > 0)
 		return -EMSGSIZE;
 	/* Room for one, none came and something was cut off: this process may have no more. */
-	return msg->msg_flags & MSG_CTRUNC ? -EMFILE : -ENOMSG;
+	if (msg->msg_flags & MSG_CTRUNC)
+		return -EMFILE;
+	return bytes == 0 ? THRUM_EEOF : -ENOMSG; /* looked at last: packets may be empty, and carry some */
 }
 
 int thrum_recv_fd(int sock)
 {
+	union {
+		struct cmsghdr align;
+		/* Options of the socket have the kernel add credentials, a label of a security module, a pidfd, and what then finds
+		 * no room is the descriptor. */
+		char bytes[CMSG_SPACE(sizeof(int)) + 256];
+	} control;
 	char byte;
 	struct iovec iov = { &byte, 1 };
-	union control control;
 	struct msghdr msg = {
 	    .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
 	ssize_t res = thrum_recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
 
-	if (res < 0)
-		return (int)res;
-	return res == 0 ? THRUM_EEOF : only_fd(&msg);
+	return res < 0 ? (int)res : only_fd(&msg, res);
 }
 
 /* --- the end of one direction --- */

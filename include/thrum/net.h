@@ -66,8 +66,9 @@ THRUM_API ssize_t thrum_recvfrom(int fd, void *buf, size_t n, int flags, struct 
 THRUM_API ssize_t thrum_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *sa, socklen_t len);
 
 /* Pass a copy of descriptor `fd` through an AF_UNIX socket, with one byte of data; 0. Take one: a new descriptor,
- * close-on-exec; THRUM_EEOF at the end, -ENOMSG for a byte that came without one, -EMSGSIZE for more than one (all closed),
- * -EMFILE when this process may have no more. */
+ * close-on-exec; THRUM_EEOF at the end, which an empty packet without one looks like; -ENOMSG for a byte that came without one,
+ * -EMSGSIZE for more than one (all closed), -EMFILE when this process may have no more. Credentials and a pidfd that came along
+ * (SO_PASSCRED, SO_PASSPIDFD) are dropped. */
 THRUM_API int thrum_send_fd(int sock, int fd);
 THRUM_API int thrum_recv_fd(int sock);
 

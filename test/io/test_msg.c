@@ -353,19 +353,21 @@ TH_TEST(io_msg, a_descriptor_is_passed_and_close_on_exec)
 	TH_CHECK_EQ(fd_count(), before);
 }
 
-static void send_two(int sock, int fd)
+/* One or two, with so many bytes. */
+static void send_fds(int sock, int fd, size_t n, size_t bytes)
 {
 	int fds[2] = { fd, fd };
 	char control[CMSG_SPACE(sizeof fds)] = { 0 };
-	struct iovec iov = { "x", 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+	struct iovec iov = { "x", bytes };
+	struct msghdr msg = {
+	    .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(n * sizeof fd)};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof fds);
-	memcpy(CMSG_DATA(c), fds, sizeof fds);
-	TH_CHECK_EQ(thrum_sendmsg(sock, &msg, 0), 1);
+	c->cmsg_len = CMSG_LEN(n * sizeof fd);
+	memcpy(CMSG_DATA(c), fds, n * sizeof fd);
+	TH_CHECK_EQ(thrum_sendmsg(sock, &msg, 0), bytes);
 }
 
 static int pass_two(struct passing *p)
@@ -373,7 +375,7 @@ static int pass_two(struct passing *p)
 	struct rlimit limit, none;
 
 	open_pair(p->fds);
-	send_two(p->fds[0], p->fds[0]);
+	send_fds(p->fds[0], p->fds[0], 2, 1);
 	TH_CHECK_EQ(thrum_recv_fd(p->fds[1]), -EMSGSIZE);
 	TH_CHECK_EQ(thrum_send_fd(p->fds[0], p->fds[0]), 0);
 	TH_CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -392,6 +394,69 @@ TH_TEST(io_msg, what_is_more_than_one_descriptor_is_closed)
 	struct passing p;
 
 	run_ok(pass_two_fx(&p));
+	TH_CHECK_EQ(fd_count(), before);
+}
+
+static int pass_in_empty_packets(struct passing *p)
+{
+	const int types[] = { SOCK_SEQPACKET, SOCK_DGRAM };
+
+	for (int i = 0; i < 2; i++) {
+		TH_CHECK_EQ(socketpair(AF_UNIX, types[i] | SOCK_CLOEXEC, 0, p->fds), 0);
+		send_fds(p->fds[0], p->fds[0], 1, 0);
+		p->got = thrum_recv_fd(p->fds[1]);
+		TH_CHECK(p->got >= 0);
+		TH_CHECK_EQ(close(p->got), 0);
+		send_fds(p->fds[0], p->fds[0], 2, 0);
+		TH_CHECK_EQ(thrum_recv_fd(p->fds[1]), -EMSGSIZE);
+		TH_CHECK_EQ(send(p->fds[0], "", 0, 0), 0);
+		TH_CHECK_EQ(thrum_recv_fd(p->fds[1]), THRUM_EEOF);
+		close_both(p->fds);
+	}
+	return 0;
+}
+THRUM_FX(pass_in_empty_packets, struct passing);
+TH_TEST(io_msg, an_empty_packet_passes_descriptors_too_G10)
+{
+	int before = fd_count();
+	struct passing p;
+
+	run_ok(pass_in_empty_packets_fx(&p));
+	TH_CHECK_EQ(fd_count(), before);
+}
+
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#endif
+
+static int pass_among_others(struct passing *p)
+{
+	const int yes = 1;
+
+	open_pair(p->fds);
+	TH_CHECK_EQ(setsockopt(p->fds[1], SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes), 0);
+	(void)setsockopt(p->fds[1], SOL_SOCKET, SO_PASSPIDFD, &yes, sizeof yes); /* from 6.5 on */
+	send_fds(p->fds[0], p->fds[0], 1, 1);
+	p->got = thrum_recv_fd(p->fds[1]);
+	TH_CHECK(p->got >= 0);
+	TH_CHECK(is_cloexec(p->got));
+	TH_CHECK_EQ(close(p->got), 0);
+	send_fds(p->fds[0], p->fds[0], 2, 1);
+	TH_CHECK_EQ(thrum_recv_fd(p->fds[1]), -EMSGSIZE);
+	TH_CHECK_EQ(send(p->fds[0], "x", 1, 0), 1);
+	TH_CHECK_EQ(thrum_recv_fd(p->fds[1]), -ENOMSG);
+	TH_CHECK_EQ(shutdown(p->fds[0], SHUT_WR), 0);
+	TH_CHECK_EQ(thrum_recv_fd(p->fds[1]), THRUM_EEOF);
+	close_both(p->fds);
+	return 0;
+}
+THRUM_FX(pass_among_others, struct passing);
+TH_TEST(io_msg, a_descriptor_is_found_among_what_the_kernel_adds)
+{
+	int before = fd_count();
+	struct passing p;
+
+	run_ok(pass_among_others_fx(&p));
 	TH_CHECK_EQ(fd_count(), before);
 }
 
