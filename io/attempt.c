@@ -16,7 +16,6 @@
  * shell's), and pools of threads for what can wait (a thread in a read cannot be cancelled). */
 #include "attempt.h"
 #include "../core/lock.h"
-#include "call.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -25,10 +24,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum {
-	POSITION_OWN = -1, /* the file's, to preadv2() as to op->off */
-	PARTS = 64         /* of a vector that is handed over in pieces */
-};
+enum { POSITION_OWN = -1 }; /* the file's, to preadv2() as to op->off */
 
 static int result(ssize_t r)
 {
@@ -62,37 +58,11 @@ static int again(const struct th_op *op)
 	return op->arg & MSG_DONTWAIT ? -EAGAIN : TH_ATTEMPT_WAIT; /* the caller's own wish */
 }
 
-/* Of a socket; -1: it is none. */
-static int option(int fd, int name)
+static int try_recv(const struct th_op *op)
 {
-	int value = 0;
-	socklen_t len = sizeof(value);
+	int res = result(recv(op->fd, op->buf, op->len, (int)op->arg | MSG_DONTWAIT));
 
-	return getsockopt(fd, SOL_SOCKET, name, &value, &len) == 0 ? value : -1;
-}
-
-static bool wants_all(const struct th_op *op)
-{
-	return (op->arg & MSG_WAITALL) && !(op->arg & (MSG_PEEK | MSG_DONTWAIT | MSG_ERRQUEUE)) &&
-	       option(op->fd, SO_TYPE) == SOCK_STREAM;
-}
-
-/* MSG_WAITALL and MSG_DONTWAIT together take what is there: collect it, op->off bytes so far. A failure after some bytes
- * is the next call's. */
-static int try_recv(struct th_op *op)
-{
-	for (;;) {
-		size_t done = (size_t)op->off, left = op->len - done;
-		int res = result(recv(op->fd, (char *)op->buf + done, left, (int)op->arg | MSG_DONTWAIT));
-
-		if (res == -EAGAIN)
-			return again(op);
-		if (res <= 0 && done > 0)
-			return (int)done;
-		if (res <= 0 || (size_t)res == left || !wants_all(op))
-			return res < 0 ? res : (int)done + res;
-		op->off += res;
-	}
+	return res == -EAGAIN ? again(op) : res;
 }
 
 static int try_send(const struct th_op *op)
@@ -102,87 +72,10 @@ static int try_send(const struct th_op *op)
 	return res == -EAGAIN ? again(op) : res;
 }
 
-/* What is left of the vector behind `done` bytes, in at most PARTS parts; how many. */
-static size_t rest_of(const struct msghdr *msg, size_t done, struct iovec rest[PARTS])
+static int try_recvmsg(const struct th_op *op)
 {
-	size_t n = 0, room = TH_LEN_MAX - done;
+	int res = result(recvmsg(op->fd, op->buf, (int)op->arg | MSG_DONTWAIT));
 
-	for (size_t i = 0; i < msg->msg_iovlen && n < PARTS && room > 0; i++) {
-		const struct iovec *v = &msg->msg_iov[i];
-		size_t skipped = done < v->iov_len ? done : v->iov_len, len = v->iov_len - skipped;
-
-		done -= skipped;
-		if (len == 0)
-			continue;
-		rest[n] = (struct iovec){ (char *)v->iov_base + skipped, len < room ? len : room };
-		room -= rest[n++].iov_len;
-	}
-	return n;
-}
-
-/* In the caller's header. op->len: control data has come, and it tells of it. */
-static void note_header(struct th_op *op, const struct msghdr *got)
-{
-	struct msghdr *msg = op->buf;
-
-	if (op->off == 0) {
-		msg->msg_namelen = got->msg_namelen;
-		msg->msg_flags = 0;
-	}
-	msg->msg_flags |= got->msg_flags;
-	if (op->len || got->msg_controllen == 0)
-		return;
-	msg->msg_controllen = got->msg_controllen;
-	op->len = 1;
-}
-
-/* All of it has come, or all that will. */
-static int recvmsg_ended(const struct th_op *op)
-{
-	struct msghdr *msg = op->buf;
-
-	if (!op->len)
-		msg->msg_controllen = 0; /* until then it was the room for some */
-	return (int)op->off;
-}
-
-/* MSG_WAITALL: behind what has come, op->off bytes so far. Control data that comes later than the first has no place to go; so
- * over AF_UNIX, where it may be descriptors, the first ends it, as descriptors do in the kernel. */
-static int try_recvmsg_all(struct th_op *op)
-{
-	for (;;) {
-		struct iovec rest[PARTS];
-		struct msghdr msg = *(struct msghdr *)op->buf;
-		int res;
-
-		msg.msg_iov = rest;
-		msg.msg_iovlen = rest_of(op->buf, (size_t)op->off, rest);
-		if (op->off > 0 && (msg.msg_iovlen == 0 || (op->len && option(op->fd, SO_DOMAIN) == AF_UNIX)))
-			return recvmsg_ended(op);
-		if (op->off > 0)
-			msg.msg_name = NULL; /* it has been told, or there is none */
-		if (op->len)
-			msg.msg_controllen = 0;
-		res = result(recvmsg(op->fd, &msg, (int)op->arg | MSG_DONTWAIT));
-		if (res == -EAGAIN)
-			return TH_ATTEMPT_WAIT;
-		if (res < 0 && op->off == 0)
-			return res;
-		if (res >= 0)
-			note_header(op, &msg);
-		if (res <= 0)
-			return recvmsg_ended(op);
-		op->off += res;
-	}
-}
-
-static int try_recvmsg(struct th_op *op)
-{
-	int res;
-
-	if (op->off > 0 || wants_all(op))
-		return try_recvmsg_all(op);
-	res = result(recvmsg(op->fd, op->buf, (int)op->arg | MSG_DONTWAIT));
 	return res == -EAGAIN ? again(op) : res;
 }
 
@@ -391,8 +284,6 @@ void th_attempt_begin(struct th_op *op)
 {
 	if (!has_position(op))
 		op->off = 0;
-	if (op->kind == TH_OP_RECVMSG)
-		op->len = 0;
 }
 
 int th_attempt(struct th_op *op)
@@ -427,14 +318,6 @@ int th_attempt(struct th_op *op)
 		break; /* for backends with a ring of buffers */
 	}
 	return -EINVAL;
-}
-
-/* Bytes that a recv has collected are gone from the socket. */
-int th_attempt_given_up(const struct th_op *op)
-{
-	if (op->kind == TH_OP_RECVMSG && op->off > 0)
-		return recvmsg_ended(op);
-	return op->kind == TH_OP_RECV && op->off > 0 ? (int)op->off : -ECANCELED;
 }
 
 unsigned th_attempt_events(const struct th_op *op)

@@ -10,12 +10,10 @@ enum {
 	TH_ATTEMPT_LATER                    /* not now, and no event will tell: again after a while */
 };
 
-/* Before the first attempt. op->off of operations without a position is ours from here on: how far they have come. */
+/* Before the first attempt. op->off of operations without a position is ours from here on. */
 void th_attempt_begin(struct th_op *op);
 /* Never blocks. A result, or one of the above. */
 int th_attempt(struct th_op *op);
-/* The result of one that is given up instead of being tried again. */
-int th_attempt_given_up(const struct th_op *op);
 /* Of poll(2); 0: errors only. */
 unsigned th_attempt_events(const struct th_op *op);
 

@@ -4,6 +4,7 @@
 #include "../core/node.h"
 #include "../core/tsan.h"
 #include "fdtable.h"
+#include "waitall.h"
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -66,6 +67,8 @@ static int try_now(struct th_op *op)
 
 int th_call_run(struct th_op *op, unsigned events)
 {
+	if (th_waits_for_all(op))
+		return th_waitall_run(op);
 	return is_tried(op) ? try_now(op) : th_op_run_ready(op, events);
 }
 

@@ -272,7 +272,7 @@ static void epoll_cancel(struct th_io *io, struct th_op *op)
 	if (op->mark == MARK_ENDED)
 		return;
 	take_out(io, op);
-	end(io, op, th_attempt_given_up(op));
+	end(io, op, -ECANCELED);
 }
 
 static void epoll_cancel_fd(struct th_io *io, int fd)

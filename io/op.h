@@ -24,7 +24,7 @@ enum th_op_kind {
 	TH_OP_WRITEV,
 	TH_OP_RECV,    /* buf, len, arg = flags; up to SENDMSG: th_op_try() */
 	TH_OP_SEND,
-	TH_OP_RECVMSG, /* buf = msghdr, arg = flags; len: for the backend */
+	TH_OP_RECVMSG, /* buf = msghdr, arg = flags */
 	TH_OP_SENDMSG,
 	TH_OP_ACCEPT,  /* buf = sockaddr, lenp = its length, arg = flags */
 	TH_OP_CONNECT, /* buf = sockaddr, len */

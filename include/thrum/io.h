@@ -30,6 +30,9 @@ THRUM_API ssize_t thrum_read(int fd, void *buf, size_t n);
 THRUM_API ssize_t thrum_write(int fd, const void *buf, size_t n);
 THRUM_API ssize_t thrum_pread(int fd, void *buf, size_t n, off_t at);
 THRUM_API ssize_t thrum_pwrite(int fd, const void *buf, size_t n, off_t at);
+/* Flags as of recv(2) and send(2). MSG_WAITALL waits until the buffer is full on a stream socket, O_NONBLOCK or not; on others,
+ * and beside MSG_PEEK, MSG_OOB or MSG_DONTWAIT, it means nothing. What ended it early, a failure or a cancel, is told by the next
+ * call. */
 THRUM_API ssize_t thrum_recv(int fd, void *buf, size_t n, int flags);
 THRUM_API ssize_t thrum_send(int fd, const void *buf, size_t n, int flags); /* never raises SIGPIPE */
 

@@ -299,6 +299,56 @@ static int letters_with_fd(void *unused)
 THRUM_FX(letters_with_fd, void);
 TH_TEST(io_msg, MSG_WAITALL_loses_no_descriptor_G10) { run_ok(letters_with_fd_fx(NULL)); }
 
+static int what_one_receive_takes(void *unused)
+{
+	char buf[10];
+	struct iovec iov[2] = { { buf, 2 }, { buf + 2, 8 } };
+	int fds[2];
+
+	(void)unused;
+	open_pair(fds);
+	TH_CHECK_EQ(send(fds[1], "abcde", 5, 0), 5);
+	TH_CHECK_EQ(thrum_recv(fds[0], buf, sizeof buf, MSG_PEEK | MSG_WAITALL), 5);
+	TH_CHECK_EQ(thrum_recvv(fds[0], iov, 2, MSG_PEEK | MSG_WAITALL), 5);
+	TH_CHECK(memcmp(buf, "abcde", 5) == 0);
+	close_both(fds);
+	TH_CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+	TH_CHECK_EQ(send(fds[1], "one", 3, 0), 3);
+	TH_CHECK_EQ(send(fds[1], "three", 5, 0), 5);
+	TH_CHECK_EQ(thrum_recv(fds[0], buf, sizeof buf, MSG_WAITALL), 3);
+	TH_CHECK_EQ(thrum_recvv(fds[0], iov, 2, MSG_WAITALL), 5);
+	TH_CHECK(memcmp(buf, "three", 5) == 0);
+	close_both(fds);
+	return 0;
+}
+THRUM_FX(what_one_receive_takes, void);
+TH_TEST(io_msg, MSG_WAITALL_peeks_no_byte_twice_and_joins_no_packets) { run_ok(what_one_receive_takes_fx(NULL)); }
+
+static int reset_behind_bytes(void *unused)
+{
+	const struct linger at_once = { 1, 0 };
+	struct sockaddr_in sa;
+	struct letters l;
+	thrum_scope s;
+	int listener = tcp_listen(&sa, 0), fds[2] = { tcp_socket(0), -1 };
+
+	(void)unused;
+	TH_CHECK_EQ(connect(fds[0], (struct sockaddr *)&sa, sizeof sa), 0);
+	fds[1] = accept(listener, NULL, NULL);
+	start_letters(&l, fds[0], &s);
+	send_letters(fds[1], 0, 3);
+	until_taken(fds[0]);
+	TH_CHECK_EQ(setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+	close_both((int[]){ fds[1], listener });
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(l.got, 3);
+	TH_CHECK_EQ(thrum_recv(fds[0], l.text, sizeof l.text, 0), -ECONNRESET);
+	TH_CHECK_EQ(close(fds[0]), 0);
+	return 0;
+}
+THRUM_FX(reset_behind_bytes, void);
+TH_TEST(io_msg, a_failure_behind_bytes_is_the_next_calls) { run_ok(reset_behind_bytes_fx(NULL)); }
+
 /* --- descriptors --- */
 
 struct passing {
