@@ -15,6 +15,7 @@ struct th_backend;
 struct th_pool;
 struct th_op;
 struct th_fdtable;
+struct th_sender;
 struct th_observer;
 
 /* How long the longest chain of strands is that led to some point, ns; and with the thefts on it (core/meter.h). */
@@ -49,6 +50,7 @@ struct th_home {
 	struct th_meter meter;
 	struct th_lents *lents;          /* buffers that are lent, from the first one on: io/lent.c */
 	uint32_t lent_buffers, lent_bytes; /* how many and how large they are to be */
+	struct th_sender *senders;       /* who waits to send a file: io/sendfile.c */
 	uint32_t quick_calls;            /* operations that did not suspend: io/call.c */
 	struct th_watch watch;           /* cancelled scopes opened here: core/watch.h */
 	th_atomic_u64 x_inflight;        /* operations in the kernel; owner writes, the test clock reads */

@@ -13,6 +13,7 @@
 #include "backend.h"
 #include "fdtable.h"
 #include "lent.h"
+#include "sendfile.h"
 #include <errno.h>
 #include <stddef.h>
 #include <thrum/io.h>
@@ -149,5 +150,6 @@ void th_op_cancel_fd(struct th_home *home, int fd)
 	if (th_fd_closing(home->fds, fd)) {
 		home->backend->cancel_fd(home->io, fd);
 		th_lents_cancel_fd(home, fd);
+		th_sendfile_cancel_fd(home, fd);
 	}
 }

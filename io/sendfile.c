@@ -7,10 +7,17 @@
  *
  * The disk is the other thing to wait for. Two reads of a byte that refuse to wait (RWF_NOWAIT), at both ends of a piece,
  * tell whether the page cache has it; then it is sent at once, otherwise by a job on the blocking pool, which cannot be
- * held by the peer, only by the disk. */
+ * held by the peer, only by the disk.
+ *
+ * Both descriptors are in use meanwhile, and a close of either ends it. What waits for the socket the backend finds by the socket's
+ * number; by the file's it is found in a list of the worker's. */
+#include "sendfile.h"
 #include "../core/hooks.h"
+#include "../core/node.h"
 #include "../core/tsan.h"
+#include "backend.h"
 #include "call.h"
+#include "fdtable.h"
 #include "sys.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -102,13 +109,77 @@ static int make_nonblocking(int fd)
 	return code;
 }
 
+/* --- waiting for the socket --- */
+
+/* In the list home->senders, which only the worker's thread touches. */
+struct th_sender {
+	struct th_op ready;
+	int in;
+	struct th_sender *next, **at;
+};
+
+static void list(struct th_sender **head, struct th_sender *s)
+{
+	TH_TSAN_PRIVATE_BEGIN();
+	s->next = *head;
+	s->at = head;
+	if (s->next)
+		s->next->at = &s->next;
+	*head = s;
+	TH_TSAN_PRIVATE_END();
+}
+
+static void unlist(struct th_sender *s)
+{
+	TH_TSAN_PRIVATE_BEGIN();
+	*s->at = s->next;
+	if (s->next)
+		s->next->at = s->at;
+	TH_TSAN_PRIVATE_END();
+}
+
+static bool is_closing(struct th_home *home, const struct piece *p)
+{
+	return th_fd_closing(home->fds, p->in) || th_fd_closing(home->fds, p->out);
+}
+
+/* A close of the file that is_closing() has not seen is served when the operation has been submitted, as in io/fdtable.h. */
+static int wait_for_room(const struct piece *p)
+{
+	struct th_home *home = th_self()->home;
+	struct th_sender s = { .ready = { .kind = TH_OP_POLL, .fd = p->out, .arg = POLLOUT }, .in = p->in };
+	int code;
+
+	if (is_closing(home, p))
+		return -EBADF;
+	list(&home->senders, &s);
+	code = th_op_run(&s.ready);
+	unlist(&s);
+	return code;
+}
+
+void th_sendfile_cancel_fd(struct th_home *home, int fd)
+{
+	for (struct th_sender *s = home->senders; s; s = s->next) {
+		if (s->in != fd)
+			continue;
+		if (s->ready.in_kernel)
+			home->backend->cancel(home->io, &s->ready);
+		else
+			s->ready.kind = TH_OP_NOP; /* it has ended; should it be run again, for a signal, it does not wait */
+	}
+}
+
+/* --- sending --- */
+
 /* Some of the piece, when the socket has room. The checkpoint of later rounds is in the wait, or here. */
 static ssize_t send_some(struct piece *p)
 {
 	for (;;) {
-		struct th_op ready = { .kind = TH_OP_POLL, .fd = p->out, .arg = POLLOUT };
 		int code = thrum_check();
 
+		if (code == 0 && is_closing(th_self()->home, p))
+			code = -EBADF;
 		if (code == 0 && is_cached(p)) {
 			code = send_piece(p);
 			if (p->sent > 0)
@@ -120,7 +191,7 @@ static ssize_t send_some(struct piece *p)
 			return code;
 		if (p->sent != -EAGAIN)
 			return p->sent;
-		code = th_op_run(&ready);
+		code = wait_for_room(p);
 		if (code < 0)
 			return code;
 	}

@@ -77,7 +77,7 @@ THRUM_API int thrum_recv_fd(int sock);
  * Send from a file to a stream socket without copying it through the process. `in` is a regular file, from position *at on,
  * which moves along. The fiber waits for the socket; what the page cache has is sent at once, the rest by a thread of the
  * blocking pool. `out` becomes O_NONBLOCK and stays so, which no call of thrum's minds: on a blocking socket sendfile(2)
- * would hold the thread until the peer reads.
+ * would hold the thread until the peer reads. Closing either of them ends it.
  *   returns   how much was sent, which may be less than n; 0 at the end of the file; a code, -EINVAL or -ESPIPE for
  *             descriptors of other kinds; never SIGPIPE */
 THRUM_API ssize_t thrum_sendfile(int out, int in, off_t *at, size_t n);

@@ -215,6 +215,45 @@ SIM_TEST_WITH(files, sendfile_sends_each_byte_once, .one_in = 4)
 	return close_after(s.file, code);
 }
 
+static int send_until_closed(struct sent *s)
+{
+	size_t done = 0;
+	int code = thrum_sendfile_all(s->pair[0], s->file, 0, BYTES, &done);
+
+	TH_CHECK(done == BYTES ? code == 0 : code == -EBADF || code == -ECANCELED);
+	return code == -EBADF ? 0 : code;
+}
+THRUM_FX(send_until_closed, struct sent);
+
+static int close_the_file(struct sent *s)
+{
+	int code = thrum_sleep(thrum_us(sim_choose(100)));
+
+	TH_CHECK_EQ(thrum_close(s->file), 0);
+	s->file = -1;
+	return code;
+}
+THRUM_FX(close_the_file, struct sent);
+
+/* G9: closing the file ends the sender's wait for the socket, from which nobody reads. */
+SIM_TEST(files, close_ends_the_sending_of_a_file_G9)
+{
+	struct sent s = { .file = -1 };
+	int code = write_whole("file", BYTES);
+
+	(void)unused;
+	if (code < 0)
+		return code;
+	s.file = thrum_openat(AT_FDCWD, "file", O_RDONLY, 0);
+	if (s.file < 0)
+		return s.file;
+	TH_CHECK_EQ(th_sys_socketpair(AF_UNIX, SOCK_STREAM, 0, s.pair), 0);
+	code = thrum_zip_par(send_until_closed_fx(&s), close_the_file_fx(&s));
+	for (int i = 0; i < 2; i++)
+		TH_CHECK_EQ(thrum_close(s.pair[i]), 0);
+	return s.file < 0 ? code : close_after(s.file, code);
+}
+
 /* --- directories --- */
 
 enum { ENTRIES = 5 };
