@@ -50,7 +50,10 @@ THRUM_API int thrum_connect(int fd, const struct sockaddr *sa, socklen_t len);
  * other end is opened; on the epoll backend a cancel does not end that, so open it with O_NONBLOCK there. */
 THRUM_API int thrum_openat(int dir, const char *path, int flags, mode_t mode);
 /* Cancel what other fibers of this runtime still wait for on `fd` (they get -EBADF), wait until the kernel has let go of
- * it, close (G9). Not a cancel point: it always closes. */
+ * it, close (G9). Not a cancel point: it always closes.
+ * Closing a socket with SO_LINGER, a time above 0 and bytes that the peer has not taken holds the worker, for that time at most:
+ * the kernel waits, and to ask each socket for the option would cost each close a system call. Without the option nothing waits;
+ * who wants to know that all has arrived calls thrum_shutdown() for sending and receives until the end that the peer then makes. */
 THRUM_API int thrum_close(int fd);
 
 /* Run `fx` on a thread of the runtime's blocking pool, for what blocks its thread: disks, libraries, long computations. Up to
