@@ -175,11 +175,26 @@ static int transfer_plainly(const struct th_op *op)
 	return transfer(op, 0);
 }
 
+/* As things are without a type that says more: looked at first, so that others who share it see the flag only when there is
+ * something to do. */
+static int transfer_if_ready(const struct th_op *op)
+{
+	unsigned events = reads(op) ? POLLIN : POLLOUT;
+	int res = poll_now(op->fd, events);
+	bool own;
+
+	if (res <= 0)
+		return res == 0 ? TH_ATTEMPT_WAIT : res;
+	res = as_nonblocking(op, transfer_plainly, &own);
+	if (res != -EAGAIN)
+		return res;
+	/* Somebody was faster; or it is ready for less than this: a counter that takes 1 has no room for 100. */
+	return poll_now(op->fd, events) == 0 ? TH_ATTEMPT_WAIT : TH_ATTEMPT_LATER;
+}
+
 static int transfer_by_type(const struct th_op *op)
 {
 	struct stat st;
-	bool own;
-	int ready;
 
 	if (fstat(op->fd, &st) < 0)
 		return -errno;
@@ -191,11 +206,33 @@ static int transfer_by_type(const struct th_op *op)
 	case S_IFSOCK:
 		return transfer_on_socket(op);
 	default:
-		/* Looked at first, so that others who share it see the flag only when there is something to do. */
-		ready = poll_now(op->fd, reads(op) ? POLLIN : POLLOUT);
-		if (ready <= 0)
-			return ready == 0 ? TH_ATTEMPT_WAIT : ready;
-		return wait_if_again(as_nonblocking(op, transfer_plainly, &own));
+		return transfer_if_ready(op);
+	}
+}
+
+static int read_nothing(const struct th_op *op)
+{
+	return result(read(op->fd, op->buf, 0));
+}
+
+/* Of a socket, recv(2) would wait for a byte, and read(2) does not. What is no file, pipe or socket may wait for an event even
+ * so (inotify), or refuse (counters). */
+static int try_read_nothing(const struct th_op *op)
+{
+	struct stat st;
+	bool own;
+
+	if (fstat(op->fd, &st) < 0)
+		return -errno;
+	switch (st.st_mode & S_IFMT) {
+	case S_IFREG:
+	case S_IFBLK:
+	case S_IFDIR:
+	case S_IFSOCK:
+	case S_IFIFO:
+		return read_nothing(op);
+	default:
+		return wait_if_again(as_nonblocking(op, read_nothing, &own));
 	}
 }
 
@@ -204,7 +241,7 @@ static int try_transfer(const struct th_op *op)
 	int res;
 
 	if (op->kind == TH_OP_READ && op->len == 0)
-		return result(read(op->fd, op->buf, 0)); /* of a socket, recv(2) would wait for a byte */
+		return try_read_nothing(op);
 	res = transfer(op, RWF_NOWAIT);
 	/* Not known to the file, to the kernel (before 4.14), or forbidden by a seccomp filter. */
 	if (res == -EOPNOTSUPP || res == -ENOSYS || res == -EPERM)

@@ -2,8 +2,10 @@
  * descriptors that block, and what epoll cannot watch. All of it on that backend, whatever the environment says. */
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
+#include "io/attempt.h"
 #include "io/op.h"
 #include "io_test.h"
 
@@ -395,6 +397,70 @@ static int counters(void *unused)
 	return thrum_close(timer);
 }
 TH_TEST(io_epoll, counters_are_read_and_written_and_keep_their_flags) { run_epoll(counters); }
+
+struct write_count {
+	int fd;
+	uint64_t count;
+	ssize_t got;
+};
+static int write_count(struct write_count *a)
+{
+	a->got = thrum_write(a->fd, &a->count, sizeof(a->count));
+	return 0;
+}
+THRUM_FX(write_count, struct write_count);
+
+/* Ready to be written to, for it takes 1 more; but not 100. */
+static int full_counter(void *unused)
+{
+	uint64_t n = UINT64_MAX - 16;
+	struct write_count a = { .fd = eventfd(0, EFD_CLOEXEC), .count = 100 };
+	struct th_op op = { .kind = TH_OP_WRITE, .fd = a.fd, .buf = &a.count, .len = sizeof(a.count), .off = -1 };
+	uint64_t ops = ops_so_far();
+	thrum_scope s;
+
+	(void)unused;
+	TH_CHECK_EQ(write(a.fd, &n, sizeof(n)), sizeof(n));
+	TH_CHECK_EQ(th_attempt(&op), TH_ATTEMPT_LATER); /* an event would come at once, again and again */
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_go(&s, write_count_fx(&a)), 0);
+	until_ops(ops, 1);
+	TH_CHECK_EQ(read(a.fd, &n, sizeof(n)), sizeof(n));
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(a.got, sizeof(a.count));
+	TH_CHECK_EQ(read(a.fd, &n, sizeof(n)), sizeof(n));
+	TH_CHECK_EQ(n, 100);
+	return thrum_close(a.fd);
+}
+TH_TEST(io_epoll, a_counter_without_room_is_tried_again_later) { run_epoll(full_counter); }
+
+static int read_nothing(void *unused)
+{
+	char none;
+	struct read_one a = { .fd = inotify_init1(IN_CLOEXEC), .buf = &none };
+	int counter = eventfd(0, EFD_CLOEXEC), pair[2];
+	uint64_t ops = ops_so_far();
+	thrum_scope s;
+
+	(void)unused;
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_go(&s, read_one_fx(&a)), 0);
+	until_ops(ops, 1); /* on one worker: who blocks it is never cancelled */
+	thrum_scope_cancel(&s);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(a.got, -ECANCELED);
+	TH_CHECK(blocks(a.fd));
+	TH_CHECK_EQ(thrum_read(counter, &none, 0), -EINVAL);
+	TH_CHECK_EQ(close(counter), 0);
+	open_pair(pair);
+	TH_CHECK_EQ(thrum_read(pair[0], &none, 0), 0);
+	close_both(pair);
+	open_pipe(pair, 0);
+	TH_CHECK_EQ(thrum_read(pair[0], &none, 0), 0);
+	close_both(pair);
+	return thrum_close(a.fd);
+}
+TH_TEST(io_epoll, a_read_of_no_bytes_blocks_no_worker) { run_epoll(read_nothing); }
 
 /* A pipe's writers, and data that does not fit. */
 static int write_zeros(int *fd)
