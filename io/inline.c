@@ -10,8 +10,11 @@
  *      └────────────────────────────────────────┘ nothing in the cache, or it is no file any more; closed, opened
  *
  * Sockets and pipes are never tried: they mostly have to wait, and the ring looks before it waits anyway. Nor is O_DIRECT,
- * where RWF_NOWAIT only means not to wait for locks: the disk would be waited for here. A descriptor that was closed behind
- * thrum's back and has come back as another file may have a wrong hint: the try then fails, or is left out. */
+ * where RWF_NOWAIT only means not to wait for locks: the disk would be waited for here.
+ *
+ * A descriptor that was closed behind thrum's back and has come back as another file may have a wrong hint. It costs time, never
+ * more: a try that moves less than it was asked to is not followed by another one, nor by a wait, unless that is a file still (a
+ * socket has given what it had, and a datagram is one read); and no hint decides whether there are positions. */
 #include "inline.h"
 #include "../core/hooks.h"
 #include "fdtable.h"
@@ -33,16 +36,32 @@ enum {
 	HINT_MAX = 0xff
 };
 
+enum file_type { NO_ANSWER, A_FILE, NO_FILE };
+
+static enum file_type type_of(int fd)
+{
+	struct statx st;
+
+	if (th_sys_statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
+		return NO_ANSWER;
+	return S_ISREG(st.stx_mode) || S_ISBLK(st.stx_mode) ? A_FILE : NO_FILE;
+}
+
+static bool is_stream(int fd)
+{
+	return th_sys_lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE;
+}
+
 /* None of the calls waits for a server, as fstat(2) may. */
 static unsigned classify(int fd)
 {
-	struct statx st;
+	enum file_type type = type_of(fd);
 	int flags;
 
-	if (th_sys_statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
+	if (type == NO_ANSWER)
 		return 0;
-	if (!S_ISREG(st.stx_mode) && !S_ISBLK(st.stx_mode))
-		return th_sys_lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE ? KNOWN | STREAM : KNOWN;
+	if (type == NO_FILE)
+		return is_stream(fd) ? KNOWN | STREAM : KNOWN;
 	flags = th_sys_fcntl(fd, F_GETFL);
 	return flags < 0 || flags & O_DIRECT ? KNOWN : KNOWN | READS | WRITES;
 }
@@ -78,7 +97,8 @@ static ssize_t try_once(const struct th_op *op)
 }
 
 /* Try until nothing is left, or the file ends, *ret_more = false; or until it would wait. A short one need not be at the end:
- * what comes next may not be in the cache. */
+ * what comes next may not be in the cache. If it is no file any more, a short one is all that there is, and *ret_code says
+ * what makes learn() forget. */
 static ssize_t try_all(struct th_op *op, bool *ret_more, int *ret_code)
 {
 	ssize_t done = 0, res;
@@ -97,6 +117,10 @@ static ssize_t try_all(struct th_op *op, bool *ret_more, int *ret_code)
 		advance(op, (size_t)res);
 		if (op->len == 0)
 			return done;
+		if (done == res && type_of(op->fd) != A_FILE) {
+			*ret_code = -EAGAIN;
+			return done;
+		}
 	}
 }
 
@@ -131,18 +155,22 @@ ssize_t th_inline_first(struct th_op *op, unsigned events)
 
 	if (!known)
 		known = classify(op->fd);
-	if ((known & STREAM) && op->off >= 0) {
-		known = classify(op->fd); /* a hint is not enough to refuse by */
-		code = known & STREAM ? -ESPIPE : 0;
-	} else if (known & want) {
+	if (known & want) {
 		done = try_all(op, &more, &code);
 		known = learn(known, op, code);
+	} else if (op->off >= 0) { /* a try would have told */
+		bool stream = is_stream(op->fd);
+
+		code = stream ? -ESPIPE : 0;
+		if (stream != !!(known & STREAM))
+			known = 0;
 	}
 	th_errno_end(saved);
 	if (hint && known != th_load_rlx(hint))
 		th_store_rlx(hint, (uint8_t)known);
 	if (!more) {
-		take_turns(hint, known);
+		if (code == 0)
+			take_turns(hint, known);
 		return done;
 	}
 	/* As pread(2) has it; the ring would take no notice of the position. */

@@ -193,6 +193,78 @@ TH_ONE_WORKER_TEST(REAL, io_inline, a_descriptor_that_became_another_file_is_rea
 	return 0;
 }
 
+/* `fd` was a cached file, which thrum has read and knows to have no need of the ring. */
+static int known_file(int fd)
+{
+	char buf[100] = { 0 };
+
+	TH_CHECK_EQ(pwrite(fd, buf, sizeof buf, 0), sizeof buf);
+	TH_CHECK_EQ(thrum_read(fd, buf, sizeof buf), sizeof buf);
+	return fd;
+}
+
+static int put_the_rest_later(void *fd)
+{
+	char rest[90] = { 0 };
+
+	let_backend_in();
+	TH_CHECK_EQ(write(*(int *)fd, rest, sizeof rest), sizeof rest);
+	return 0;
+}
+
+/* Who asks and waits for the answer gets the answer, though it is shorter than the buffer; one datagram is one read. The rest
+ * comes later all the same: whoever waits for it fails, and does not hang. */
+TH_ONE_WORKER_TEST(REAL, io_inline, one_that_became_a_socket_gives_what_it_has)
+{
+	static const int types[] = { SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, 0 };
+
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+		char buf[100];
+		int fds[2], fd = known_file(data_file(0));
+		struct read_one r = { .fd = fd, .buf = buf, .n = sizeof buf };
+
+		if (types[i])
+			TH_CHECK_EQ(socketpair(AF_UNIX, types[i] | SOCK_CLOEXEC, 0, fds), 0);
+		else
+			open_pipe(fds, 0);
+		TH_CHECK_EQ(dup2(fds[0], fd), fd);
+		TH_CHECK_EQ(write(fds[1], "0123456789", 10), 10);
+		if (types[i] == SOCK_DGRAM || types[i] == SOCK_SEQPACKET)
+			TH_CHECK_EQ(write(fds[1], "another", 7), 7);
+		TH_CHECK_EQ(thrum_zip_par(read_one_fx(&r), (thrum_fx){ put_the_rest_later, &fds[1] }), 0);
+		TH_CHECK_EQ(r.got, 10);
+		TH_CHECK_EQ(thrum_close(fd), 0);
+		close_both(fds);
+	}
+	return 0;
+}
+
+/* Which hint there is does not matter: the position is refused, not ignored. */
+TH_FIBER_TEST(REAL, io_inline, one_that_became_a_pipe_has_no_positions)
+{
+	int fds[2], fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char c = 'x';
+
+	TH_CHECK(fd >= 0);
+	open_pipe(fds, 0);
+	TH_CHECK_EQ(thrum_read(fd, &c, 1), -EISDIR);
+	TH_CHECK_EQ(dup2(fds[1], fd), fd);
+	TH_CHECK_EQ(thrum_pwrite(fd, &c, 1, 5), -ESPIPE);
+	TH_CHECK_EQ(thrum_close(fd), 0);
+	fd = data_file(0);
+	for (int i = 0; i < 2; i++)
+		TH_CHECK_EQ(thrum_pwrite(fd, &c, 1, i), 1);
+	TH_CHECK_EQ(dup2(fds[1], fd), fd);
+	TH_CHECK_EQ(thrum_pwrite(fd, &c, 1, 5), -ESPIPE);
+	TH_CHECK_EQ(thrum_close(fd), 0);
+	close_both(fds);
+	fd = data_file(0); /* and back, behind thrum's back too */
+	TH_CHECK_EQ(thrum_pwrite(fd, &c, 1, 5), 1);
+	TH_CHECK_EQ(thrum_pread(fd, &c, 1, 5), 1);
+	TH_CHECK_EQ(thrum_close(fd), 0);
+	return 0;
+}
+
 static int raise_flag(void *flag)
 {
 	th_count(flag, 1);
