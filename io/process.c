@@ -20,12 +20,26 @@
 
 /* --- signals --- */
 
+/* Its group, which may be empty by now: a program can leave it, and is signalled then itself; what kills must reach it in any
+ * case. Until it is reaped its number is its own. */
+static int signal_group(pid_t pid, int sig)
+{
+	int code = th_sys_kill(-pid, sig) < 0 ? -errno : 0;
+
+	if (code == -ESRCH || sig == SIGKILL)
+		code = th_sys_kill(pid, sig) < 0 ? -errno : 0;
+	return code;
+}
+
 /* Under the lock, not reaped. */
 static int send_signal(const struct th_process *p, int sig)
 {
-	int saved = th_errno_begin();
-	int code = th_sys_kill(p->group ? -p->pid : p->pid, sig) < 0 ? -errno : 0;
+	int saved = th_errno_begin(), code;
 
+	if (p->group)
+		code = signal_group(p->pid, sig);
+	else
+		code = th_sys_kill(p->pid, sig) < 0 ? -errno : 0;
 	th_errno_end(saved);
 	return code;
 }

@@ -155,7 +155,9 @@ static int open_pidfd(struct spawn *s)
 	code = -errno;
 	if (code == -ESRCH)
 		return -ECHILD; /* it has ended, and somebody else has reaped it: the number may be another's by now */
-	kill(s->o->same_group ? s->pid : -s->pid, SIGKILL);
+	if (!s->o->same_group)
+		kill(-s->pid, SIGKILL);
+	kill(s->pid, SIGKILL); /* it may have left its group */
 	while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	return code;

@@ -3,7 +3,8 @@
  *
  * Stopping sends .stop_signal (SIGTERM) and SIGCONT to the process group, and SIGKILL after .grace. When the process itself
  * has ended, in whatever way, what is left of its group gets SIGKILL at once. So what it started goes with it, but for what
- * has left the group: a process that calls setsid(2) or setpgid(2), as daemons do, is out of reach.
+ * has left the group: a process that calls setsid(2) or setpgid(2), as daemons do, is out of reach. Not so the process itself:
+ * it is stopped in whatever group it is; but not asked, only killed, if it has left others behind in its group.
  *
  * Processes live in real time: .grace does too, also on a virtual clock, and one that is waited for holds a jump of the clock
  * back like any I/O (C3). All calls: by a fiber (else THRUM_ENOTFIBER); suspend; cancel points, but where it says otherwise. */

@@ -586,6 +586,49 @@ PROCESS_TEST(what_it_leaves_behind_in_its_group_is_killed)
 	return 0;
 }
 
+/* A program that goes over to the group of its parent, which no shell does: this one, if its environment says so. Left alone it
+ * ends by an alarm, so that a planted bug fails the test. */
+#define LEAVES_GROUP(grace_, ...) \
+	THRUM_PROCESS_OPTS(.argv = THRUM_ARGV("/proc/self/exe"), .envp = (const char *const[]){ __VA_ARGS__, NULL }, .out = thrum_to_pipe(), \
+			   .grace = thrum_ms(grace_))
+__attribute__((constructor)) static void leave_group(void)
+{
+	pid_t left = -1;
+
+	if (!getenv("LEAVE_GROUP"))
+		return;
+	if (getenv("LEAVE_SOMEBODY"))
+		left = fork();
+	(void)alarm(10);
+	if (left == 0)
+		for (;;)
+			pause();
+	if (setpgid(0, getpgid(getppid())) < 0 || printf("%d\n", left) < 0 || fflush(stdout) != 0)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+PROCESS_TEST(one_that_has_left_its_group_is_terminated)
+{
+	char line[32];
+
+	TH_CHECK_EQ(stopped(LEAVES_GROUP(5000, "LEAVE_GROUP=1"), line).signal, SIGTERM);
+	return 0;
+}
+
+/* Who is left is asked, and it is killed. */
+PROCESS_TEST(one_that_has_left_others_in_its_group_is_killed)
+{
+	char line[32];
+
+	adopt(1);
+	TH_CHECK_EQ(stopped(LEAVES_GROUP(20, "LEAVE_GROUP=1", "LEAVE_SOMEBODY=1"), line).signal, SIGKILL);
+	TH_CHECK(end_of_orphan(line) != SIGALRM);
+	adopt(0);
+	return 0;
+}
+
 struct waiting {
 	thrum_process p;
 	thrum_latch started;
