@@ -9,6 +9,7 @@
 #include "sys.h"
 #include <errno.h>
 #include <netdb.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <thrum/io.h>
@@ -70,6 +71,19 @@ static int convert_numbers(const char *node, const char *service, const struct a
 	return code;
 }
 
+/* libc takes for a number whatever strtoul(3) reads to the end, a blank or a sign in front too, and cuts it to 16 bits: port
+ * 65536 would be 0, any port. So a number has to be one. */
+static bool is_no_port(const char *service)
+{
+	int saved = th_errno_begin();
+	char *end;
+	unsigned long n = strtoul(service, &end, 10);
+	bool number = !*end;
+
+	th_errno_end(saved);
+	return number && (n > UINT16_MAX || service[strspn(service, "0123456789")]);
+}
+
 static struct lookup *lookup_new(const char *node, const char *service, const struct addrinfo *hints)
 {
 	size_t node_bytes = node ? strlen(node) + 1 : 0, service_bytes = service ? strlen(service) + 1 : 0;
@@ -126,7 +140,7 @@ int thrum_getaddrinfo(const char *node, const char *service, const struct addrin
 
 	if (!f)
 		return THRUM_ENOTFIBER;
-	if ((!node && !service) || !ret_list)
+	if ((!node && !service) || !ret_list || (service && is_no_port(service)))
 		return -EINVAL;
 	if (th_cancelled(f))
 		return -ECANCELED;

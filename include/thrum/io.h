@@ -90,8 +90,8 @@ THRUM_API int thrum_blocking_with(thrum_fx fx, const thrum_blocking_opts *o); /*
  *             THRUM_ENONAME   no such name or service, or no address of that family
  *             -EAGAIN         the name servers do not answer just now, or no thread; later it may work
  *             -EIO            a name server failed for good
- *             -EINVAL (flags, neither node nor service), -EAFNOSUPPORT, -ESOCKTNOSUPPORT, -ENOMEM, -EOVERFLOW;
- *             any errno of the system's; -ECANCELED; THRUM_ENOTFIBER; -ECHILD */
+ *             -EINVAL (flags, neither node nor service, a number that is no port), -EAFNOSUPPORT, -ESOCKTNOSUPPORT,
+ *             -ENOMEM, -EOVERFLOW; any errno of the system's; -ECANCELED; THRUM_ENOTFIBER; -ECHILD */
 struct addrinfo;
 THRUM_API THRUM_MUST_CHECK int thrum_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
 						 struct addrinfo **ret_list);

@@ -398,7 +398,8 @@ TH_TEST(io_dial, unix_addresses_as_text)
 
 static int no_addresses(void *unused)
 {
-	static const char *const bad[] = { "", "host", "host:", "::1:80", "[::1]", "[]:80", "[::1:80", "unix:", "unix:@" };
+	static const char *const bad[] = { "", "host", "host:", "::1:80", "[::1]", "[]:80", "[::1:80", "unix:", "unix:@",
+					   "127.0.0.1:65536", ":65536", "127.0.0.1: 80", "127.0.0.1:-1" };
 	char text[2000];
 
 	(void)unused;

@@ -240,6 +240,33 @@ static int bad_calls(void *unused)
 }
 THRUM_FX(bad_calls, void);
 
+/* Not cut to 16 bits, as libc does it: 65616 would be port 80. */
+static int no_ports(void *unused)
+{
+	static const char *const bad[] = { "65536", "65616", "4294967376", "99999999999999999999", "-1", "-65456", "+80", " 80", "\t80" };
+	struct addrinfo hints = stream_of(AF_INET, 0), *list = NULL;
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		TH_CHECK_EQ(thrum_getaddrinfo("127.0.0.1", bad[i], &hints, &list), -EINVAL);
+		TH_CHECK_EQ(thrum_getaddrinfo("quick.test", bad[i], NULL, &list), -EINVAL);
+	}
+	TH_CHECK(list == NULL);
+	TH_CHECK_EQ(jobs_so_far(), 0);
+	TH_CHECK_EQ(thrum_getaddrinfo("127.0.0.1", "9to5", &hints, &list), THRUM_ENONAME); /* may be a name */
+	TH_CHECK_EQ(thrum_getaddrinfo("127.0.0.1", "00080", &hints, &list), 0);
+	TH_CHECK_EQ(((const struct sockaddr_in *)(const void *)list->ai_addr)->sin_port, htons(80));
+	thrum_freeaddrinfo(list);
+	return 0;
+}
+THRUM_FX(no_ports, void);
+
+TH_TEST(io_resolve, numbers_that_are_no_ports_are_refused)
+{
+	reset();
+	run_ok(no_ports_fx(NULL));
+}
+
 TH_TEST(io_resolve, bad_calls_are_refused_inline) { run_ok(bad_calls_fx(NULL)); }
 
 TH_TEST(io_resolve, outside_a_fiber_it_is_ENOTFIBER_X1)
