@@ -55,14 +55,31 @@ static int attempt(void *arg)
 	return 0;
 }
 
-/* The first entry from `at` on whose family is (or is not) `family`. */
-static const struct addrinfo *next_of(const struct addrinfo *at, int family, bool is)
+/* A list that was made without hints has each address once more for datagrams, and raw: a socket of that kind is "connected" at
+ * once, wherever it leads, and would win. */
+static bool is_stream(const struct addrinfo *to)
 {
-	while (at && (at->ai_family == family) != is)
+	int type = to->ai_socktype & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	return type == 0 || type == SOCK_STREAM;
+}
+
+static const struct addrinfo *next_stream(const struct addrinfo *at)
+{
+	while (at && !is_stream(at))
 		at = at->ai_next;
 	return at;
 }
 
+/* The first entry from `at` on whose family is (or is not) `family`. */
+static const struct addrinfo *next_of(const struct addrinfo *at, int family, bool is)
+{
+	while ((at = next_stream(at)) && (at->ai_family == family) != is)
+		at = at->ai_next;
+	return at;
+}
+
+/* The list begins with a stream. */
 static void line_up(const struct addrinfo *list, struct attempt *attempts, size_t n)
 {
 	int family = list->ai_family;
@@ -108,14 +125,15 @@ int thrum_dial_addrs(const struct addrinfo *list, thrum_dur head_start)
 
 	if (!f)
 		return THRUM_ENOTFIBER;
+	list = next_stream(list);
 	if (!list)
 		return -EINVAL;
 	if (th_cancelled(f))
 		return -ECANCELED;
-	if (!list->ai_next)
-		return dial_one(list);
-	for (const struct addrinfo *at = list; at; at = at->ai_next)
+	for (const struct addrinfo *at = list; at; at = next_stream(at->ai_next))
 		n++;
+	if (n == 1)
+		return dial_one(list);
 	attempts = calloc(n, sizeof *attempts + sizeof *fx);
 	if (!attempts)
 		return -ENOMEM;

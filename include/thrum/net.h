@@ -26,7 +26,8 @@ extern "C" {
  *             codes; -EINVAL for a text that is no address, -ENAMETOOLONG; -ECANCELED; -ENOMEM */
 THRUM_API THRUM_MUST_CHECK int thrum_dial(const char *address);
 /* The same for a list from thrum_getaddrinfo(), in the order that RFC 8305 gives it; with a head start of one's own: 0 starts all
- * at once, THRUM_FOREVER each after the failure of the one before. -EINVAL for an empty list. */
+ * at once, THRUM_FOREVER each after the failure of the one before. Entries for other sockets than stream sockets, which a list
+ * made without hints has, are passed over; -EINVAL if none is left. */
 struct addrinfo;
 THRUM_API THRUM_MUST_CHECK int thrum_dial_addrs(const struct addrinfo *list, thrum_dur head_start);
 

@@ -206,6 +206,32 @@ TH_TEST(io_dial, families_take_turns_RFC_8305)
 	finish(s);
 }
 
+/* As in a list that was made without hints. Connecting one of those never fails, and says nothing. */
+TH_TEST(io_dial, entries_for_datagrams_are_passed_over)
+{
+	struct steps *s = begin();
+
+	new_place(&s->d, AF_INET)->entry.ai_socktype = SOCK_DGRAM;
+	add_refusing(&s->d, AF_INET);
+	new_place(&s->d, AF_INET)->entry.ai_socktype = SOCK_RAW;
+	add_listening(&s->d, AF_INET);
+	s->d.places[3].entry.ai_socktype = 0;
+	new_place(&s->d, AF_INET)->entry.ai_socktype = SOCK_DGRAM;
+	start(s);
+	pass(s, 0);
+	TH_CHECK_EQ(thrum_handle_wait(&s->h), 0);
+	TH_CHECK_EQ(peer_of(&s->d, s->d.fd), 3);
+	finish(s);
+	s = begin();
+	for (int i = 0; i < 2; i++)
+		new_place(&s->d, AF_INET)->entry.ai_socktype = SOCK_DGRAM;
+	start(s);
+	pass(s, 0);
+	TH_CHECK_EQ(thrum_handle_wait(&s->h), 0);
+	TH_CHECK_EQ(s->d.fd, -EINVAL);
+	finish(s);
+}
+
 /* Several connect at once: the race has one winner, and the sockets of the others are closed (finish() counts). */
 TH_TEST(io_dial, losers_are_closed_though_they_connected)
 {
