@@ -497,7 +497,7 @@ static void empty_backlog(const struct loop *loop)
 
 	if (l->given || !make_nonblocking(loop->fd))
 		return;
-	for (int i = 0; i < l->opts.backlog; i++) {
+	for (unsigned i = 0; i <= (unsigned)l->opts.backlog; i++) { /* the kernel keeps one more than it is told */
 		struct connection *c;
 
 		if (l->opts.max_connections && thrum_sem_try_acquire(&l->places, 1) < 0)

@@ -504,13 +504,13 @@ static int drain_idle(void *unused)
 THRUM_FX(drain_idle, void);
 TH_TEST(io_listen, handlers_are_told_of_the_drain_once_the_socket_is_closed) { run_ok(drain_idle_fx(NULL)); }
 
-static int drain_backlog(bool *per_worker)
+static int drain_backlog(thrum_listener_opts *o)
 {
 	struct server s = { .handler = echo };
 	thrum_scope scope;
 	int fd[3];
 
-	TH_CHECK_EQ(thrum_listener_open(&s.l, "127.0.0.1:0", THRUM_LISTENER_OPTS(.per_worker = *per_worker)), 0);
+	TH_CHECK_EQ(thrum_listener_open(&s.l, "127.0.0.1:0", o), 0);
 	for (int i = 0; i < 3; i++)
 		fd[i] = client_of(&s.l);
 	thrum_listener_drain(&s.l); /* before anybody has accepted them */
@@ -526,14 +526,14 @@ static int drain_backlog(bool *per_worker)
 	thrum_listener_close(&s.l);
 	return 0;
 }
-THRUM_FX(drain_backlog, bool);
+THRUM_FX(drain_backlog, thrum_listener_opts);
 TH_TEST(io_listen, a_drain_serves_what_the_kernel_has_accepted)
 {
-	bool per_worker = false;
-	run_ok(drain_backlog_fx(&per_worker));
-	per_worker = true;
-	run_ok(drain_backlog_fx(&per_worker));
+	run_ok(drain_backlog_fx(THRUM_LISTENER_OPTS(.per_worker = false)));
+	run_ok(drain_backlog_fx(THRUM_LISTENER_OPTS(.per_worker = true)));
 }
+/* The kernel keeps one more than it is told. */
+TH_TEST(io_listen, a_drain_serves_a_full_backlog) { run_ok(drain_backlog_fx(THRUM_LISTENER_OPTS(.backlog = 2))); }
 
 static thrum_listener *of_signal;
 static void on_signal(int sig)
