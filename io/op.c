@@ -14,9 +14,17 @@
 #include "fdtable.h"
 #include "lent.h"
 #include "sendfile.h"
+#include "own_errno.h"
+#include "sys.h"
 #include <errno.h>
+#include <poll.h>
 #include <stddef.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <thrum/io.h>
+#include <thrum/rt.h>
+
+enum { MOMENT_NS = 1000000, AT_ONCE_MAX = 3 };
 
 /* By a canceller, under the node's lock. */
 static void op_on_cancel(struct th_waiter *w)
@@ -133,13 +141,57 @@ static int __attribute__((noinline)) wait_until_ready(int fd, unsigned events)
 	return th_op_run(&ready);
 }
 
+int th_wait_a_moment(void)
+{
+	struct itimerspec in = { .it_value = { .tv_nsec = MOMENT_NS } };
+	int saved = th_errno_begin(), timer = th_sys_timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), code;
+	bool set = timer >= 0 && th_sys_timerfd_settime(timer, 0, &in, NULL) == 0;
+
+	th_errno_end(saved);
+	code = set ? wait_until_ready(timer, POLLIN) : thrum_yield();
+	saved = th_errno_begin();
+	if (timer >= 0)
+		(void)th_sys_close(timer);
+	th_errno_end(saved);
+	return code < 0 ? code : 0;
+}
+
+static bool is_message(const struct th_op *op)
+{
+	return op->kind >= TH_OP_RECV && op->kind <= TH_OP_SENDMSG;
+}
+
+/* A full queue of a receiver over AF_UNIX is nothing that the ring can wait for. It tries again, but what the kernel had copied in
+ * vain is missing then: an empty message is sent (6.18). So it has to say -EAGAIN. */
+static void not_again_by_the_ring(struct th_op *op)
+{
+	if (op->kind == TH_OP_SENDMSG && op->buf && ((const struct msghdr *)op->buf)->msg_name)
+		op->arg |= MSG_DONTWAIT;
+}
+
+/* What is ready need not be of use: to a receiver over AF_UNIX whose queue is full the sender's socket can send all the while. If
+ * that is so several times in a row, time has to pass. Not at the first: others may wait on the descriptor, too, and have been
+ * quicker. */
 int th_op_run_ready(struct th_op *op, unsigned events)
 {
-	while (th_op_run(op) == -EAGAIN) {
-		int res = wait_until_ready(op->fd, events);
+	struct th_home *home;
+	unsigned at_once = 0;
+	int64_t began;
+	int res;
 
+	if (is_message(op) && (op->arg & MSG_ERRQUEUE))
+		events = 0; /* errors are told of in any case */
+	not_again_by_the_ring(op);
+	while (th_op_run(op) == -EAGAIN) {
+		res = at_once < AT_ONCE_MAX ? 0 : th_wait_a_moment();
 		if (res < 0)
 			return res;
+		home = op->waiter.fiber->home;
+		began = th_backend_now(home);
+		res = wait_until_ready(op->fd, events);
+		if (res < 0)
+			return res;
+		at_once = th_backend_now(home) - began < MOMENT_NS ? at_once + 1 : 0;
 	}
 	return op->res;
 }

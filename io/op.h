@@ -58,8 +58,13 @@ enum { TH_OP_BLOCKS = INT32_MIN };
  * and the descriptor is being closed (G9), THRUM_ENOTFIBER. TH_OP_CLOSE has no checkpoint and no cancel. */
 int th_op_run(struct th_op *op);
 
-/* The same for a descriptor that may be O_NONBLOCK: on -EAGAIN wait until one of `events` is there, then try again. */
+/* The same for a descriptor that may be O_NONBLOCK: on -EAGAIN wait until one of `events` is there, then try again; no more often
+ * than once in a millisecond if that leads to nothing. With MSG_ERRQUEUE it is errors that are waited for. */
 int th_op_run_ready(struct th_op *op, unsigned events);
+
+/* For what no event tells of: a millisecond, in real time whatever the clock, as events are. A cancel point: 0 or -ECANCELED.
+ * Where there is no descriptor for a timer it is a yield. */
+int th_wait_a_moment(void);
 
 /* What can be tried without waiting is tried, by a system call (io/try.c): the result, or -EAGAIN if it would have to wait,
  * or is of a kind that cannot be tried. No checkpoint. */

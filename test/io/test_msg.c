@@ -2,6 +2,7 @@
 #include <limits.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/un.h>
 #include "io_test.h"
 
 enum { PARTS = 3000, PART = 100 }; /* more than IOV_MAX, and more bytes than a socket holds */
@@ -613,4 +614,112 @@ TH_TEST(io_msg, on_a_plain_thread_they_say_so)
 	TH_CHECK_EQ(thrum_recv_fd(0), THRUM_ENOTFIBER);
 	TH_CHECK_EQ(thrum_send_fd(0, 0), THRUM_ENOTFIBER);
 	TH_CHECK_EQ(thrum_shutdown(0, 0), THRUM_ENOTFIBER);
+}
+
+/* --- what is ready, and says EAGAIN all the same --- */
+
+struct message {
+	int fd, flags;
+	struct sockaddr_un *to; /* NULL: receive */
+	socklen_t to_len;
+	ssize_t got;
+};
+static int message(struct message *m)
+{
+	char buf[64], control[256];
+	struct iovec iov = { buf, m->to ? 1 : sizeof buf };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (m->to) {
+		msg.msg_name = m->to;
+		msg.msg_namelen = m->to_len;
+		m->got = thrum_sendmsg(m->fd, &msg, m->flags);
+	} else {
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof control;
+		m->got = thrum_recvmsg(m->fd, &msg, m->flags);
+	}
+	return 0;
+}
+THRUM_FX(message, struct message);
+
+/* Somebody waits, with at most so many operations in a millisecond, and some before that is found out; not as many as there is
+ * time for. */
+static void waits_quietly(uint64_t ops_per_ms)
+{
+	uint64_t before = ops_so_far();
+	thrum_time began = thrum_now();
+
+	TH_CHECK_EQ(thrum_sleep(thrum_ms(20)), 0);
+	TH_CHECK(ops_so_far() - before <= 12 + ops_per_ms * (uint64_t)((thrum_now().ns - began.ns) / 1000000));
+}
+
+/* Data may be read all the while; who waits for an error does not look at it. */
+static int errors_beside_data(int *flags)
+{
+	struct sockaddr_in sa, nobody;
+	struct message m = { .fd = udp_bind(&sa), .flags = MSG_ERRQUEUE };
+	int on = 1, closed = udp_bind(&nobody);
+	thrum_scope s;
+
+	TH_CHECK_EQ(close(closed), 0);
+	TH_CHECK_EQ(fcntl(m.fd, F_SETFL, *flags), 0);
+	TH_CHECK_EQ(setsockopt(m.fd, IPPROTO_IP, IP_RECVERR, &on, sizeof on), 0);
+	TH_CHECK_EQ(sendto(m.fd, "data", 4, 0, (struct sockaddr *)&sa, sizeof sa), 4);
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_go(&s, message_fx(&m)), 0);
+	waits_quietly(0);
+	TH_CHECK_EQ(sendto(m.fd, "lost", 4, 0, (struct sockaddr *)&nobody, sizeof nobody), 4);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(m.got, 4);
+	TH_CHECK_EQ(close(m.fd), 0);
+	return 0;
+}
+THRUM_FX(errors_beside_data, int);
+TH_TEST(io_msg, who_waits_for_errors_is_not_disturbed_by_data)
+{
+	run_ok(errors_beside_data_fx(&(int){ 0 }));
+	run_ok(errors_beside_data_fx(&(int){ O_NONBLOCK }));
+}
+
+/* The sender can send, but for that receiver, whose queue is full. */
+static int full_receiver(int *flags)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1);
+	int receiver = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct message m = { .fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | *flags, 0), .to = &to };
+	thrum_scope s;
+	char c;
+
+	len += (socklen_t)snprintf(to.sun_path + 1, sizeof to.sun_path - 1, "thrum-test-full-%d", (int)getpid());
+	m.to_len = len;
+	TH_CHECK(receiver >= 0 && m.fd >= 0);
+	TH_CHECK_EQ(bind(receiver, (struct sockaddr *)&to, len), 0);
+	while (sendto(m.fd, "x", 1, MSG_DONTWAIT, (struct sockaddr *)&to, len) == 1)
+		;
+	TH_CHECK_EQ(errno, EAGAIN);
+	for (int i = 0; i < 2; i++) { /* there is room; it is cancelled */
+		TH_CHECK_EQ(thrum_scope_open(&s), 0);
+		TH_CHECK_EQ(thrum_go(&s, message_fx(&m)), 0);
+		waits_quietly(3);
+		if (i == 0)
+			TH_CHECK_EQ(recv(receiver, &c, 1, MSG_DONTWAIT), 1);
+		else
+			thrum_scope_cancel(&s);
+		(void)thrum_scope_close(&s);
+		TH_CHECK_EQ(m.got, i == 0 ? 1 : -ECANCELED);
+	}
+	TH_CHECK_EQ(close(m.fd), 0);
+	TH_CHECK_EQ(close(receiver), 0);
+	return 0;
+}
+THRUM_FX(full_receiver, int);
+TH_TEST(io_msg, a_full_receiver_is_waited_for_quietly)
+{
+	int before = fd_count();
+
+	run_ok(full_receiver_fx(&(int){ 0 }));
+	run_ok(full_receiver_fx(&(int){ O_NONBLOCK }));
+	TH_CHECK_EQ(fd_count(), before);
 }
