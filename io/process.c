@@ -2,6 +2,7 @@
  *
  * Who waits asks for the end without taking it (WNOWAIT): first the rest of the group is killed, whose number the zombie still
  * holds, then the zombie is reaped. */
+#include "op.h"
 #include "own_errno.h"
 #include "process.h"
 #include "sys.h"
@@ -100,10 +101,15 @@ static bool reap(struct th_process *p)
 	return p->reaped;
 }
 
+/* It has ended, yet cannot be reaped as long as a tracer keeps it (strace, a debugger); no event tells when that is over. */
 static void wait_and_reap(struct th_process *p)
 {
-	while (!reap(p))
+	while (!reap(p)) {
 		(void)thrum_wait_fd(p->pidfd, POLLIN);
+		if (reap(p))
+			return;
+		(void)th_wait_a_moment();
+	}
 }
 
 /* --- stopping: shielded --- */
@@ -212,16 +218,18 @@ int thrum_spawn_process(thrum_scope *s, thrum_process *process, const thrum_proc
 static int wait_or_stop(struct th_process *p)
 {
 	struct th_fiber *f = th_self();
-	int code;
+	int code = 0;
 
-	do {
+	while (code != -ECANCELED) {
 		code = thrum_wait_fd(p->pidfd, POLLIN);
-		if (code == -ECANCELED) {
-			(void)th_run_shielded(f, (thrum_fx){ stop, p }, f->exit_code);
-			return code;
-		}
-	} while (!reap(p));
-	return p->code;
+		if (code == -ECANCELED)
+			break;
+		if (reap(p))
+			return p->code;
+		code = th_wait_a_moment();
+	}
+	(void)th_run_shielded(f, (thrum_fx){ stop, p }, f->exit_code);
+	return code;
 }
 
 int thrum_wait_process(thrum_process *process, thrum_process_status *ret)

@@ -37,6 +37,17 @@ static inline void until_ops(uint64_t since, uint64_t n)
 		TH_CHECK_EQ(thrum_yield(), 0);
 }
 
+/* Somebody waits, with at most so many operations in a millisecond, and some before that is found out; not as many as there is
+ * time for. */
+static inline void waits_quietly(uint64_t ops_per_ms)
+{
+	uint64_t before = ops_so_far();
+	thrum_time began = thrum_now();
+
+	TH_CHECK_EQ(thrum_sleep(thrum_ms(20)), 0);
+	TH_CHECK(ops_so_far() - before <= 12 + ops_per_ms * (uint64_t)((thrum_now().ns - began.ns) / 1000000));
+}
+
 /* Let the worker look at its backend: it does so every few dozen turns whatever there is to run. */
 static inline void let_backend_in(void)
 {

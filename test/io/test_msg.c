@@ -643,17 +643,6 @@ static int message(struct message *m)
 }
 THRUM_FX(message, struct message);
 
-/* Somebody waits, with at most so many operations in a millisecond, and some before that is found out; not as many as there is
- * time for. */
-static void waits_quietly(uint64_t ops_per_ms)
-{
-	uint64_t before = ops_so_far();
-	thrum_time began = thrum_now();
-
-	TH_CHECK_EQ(thrum_sleep(thrum_ms(20)), 0);
-	TH_CHECK(ops_so_far() - before <= 12 + ops_per_ms * (uint64_t)((thrum_now().ns - began.ns) / 1000000));
-}
-
 /* Data may be read all the while; who waits for an error does not look at it. */
 static int errors_beside_data(int *flags)
 {

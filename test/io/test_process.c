@@ -1,6 +1,7 @@
 /* Processes: what they get, how they end, that a scope leaves none behind, and no descriptor. */
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include "io_test.h"
@@ -626,6 +627,97 @@ PROCESS_TEST(one_that_has_left_others_in_its_group_is_killed)
 	TH_CHECK_EQ(stopped(LEAVES_GROUP(20, "LEAVE_GROUP=1", "LEAVE_SOMEBODY=1"), line).signal, SIGKILL);
 	TH_CHECK(end_of_orphan(line) != SIGALRM);
 	adopt(0);
+	return 0;
+}
+
+/* A process that has ended and cannot be reaped, as another one traces it: readable all the while. */
+struct held {
+	thrum_process p;
+	thrum_latch ended;
+	int to_tracer[2], from_tracer[2];
+	bool wait; /* or close the scope */
+	bool traced; /* or forbidden, and nothing is tested */
+};
+
+/* Until its pipe is closed. */
+static pid_t start_tracer(const struct held *h)
+{
+	pid_t pid, tracer = fork();
+	char traced;
+
+	TH_CHECK(tracer >= 0);
+	if (tracer > 0)
+		return tracer;
+	close(h->to_tracer[1]);
+	if (read(h->to_tracer[0], &pid, sizeof pid) == sizeof pid) {
+		traced = ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0;
+		if (write(h->from_tracer[1], &traced, 1) == 1)
+			while (read(h->to_tracer[0], &traced, 1) > 0)
+				continue;
+	}
+	_exit(0);
+}
+
+__attribute__((constructor)) static void let_trace(void)
+{
+	if (!getenv("LET_TRACE"))
+		return;
+	(void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+	if (puts("ready") < 0 || fflush(stdout) != 0)
+		_exit(1);
+	while (getchar() != EOF)
+		continue;
+	_exit(0);
+}
+
+static int hold(void *arg)
+{
+	struct held *h = arg;
+	thrum_scope s;
+	char line[32];
+	pid_t pid;
+
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn_process(&s, &h->p, THRUM_PROCESS_OPTS(.argv = THRUM_ARGV("/proc/self/exe"),
+				.envp = (const char *const[]){ "LET_TRACE=1", NULL }, .in = thrum_to_pipe(), .out = thrum_to_pipe())), 0);
+	read_line(h->p.out, line, sizeof line);
+	pid = h->p.pid;
+	TH_CHECK_EQ(write(h->to_tracer[1], &pid, sizeof pid), sizeof pid);
+	TH_CHECK_EQ(thrum_read(h->from_tracer[0], &h->traced, 1), 1);
+	TH_CHECK_EQ(thrum_close(h->p.in), 0);
+	h->p.in = -1;
+	TH_CHECK_EQ(thrum_read(h->p.out, line, sizeof line), 0);
+	TH_CHECK_EQ(thrum_latch_arrive(&h->ended), 0);
+	if (h->wait)
+		TH_CHECK_EQ(thrum_wait_process(&h->p, NULL), 0);
+	return thrum_scope_close(&s);
+}
+
+static void held_quietly(bool wait)
+{
+	struct held h = { .wait = wait };
+	pid_t tracer;
+	thrum_scope s;
+
+	open_pipe(h.to_tracer, 0);
+	open_pipe(h.from_tracer, 0);
+	tracer = start_tracer(&h);
+	TH_CHECK_EQ(thrum_latch_init(&h.ended, 1), 0);
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_go(&s, (thrum_fx){ hold, &h }), 0);
+	TH_CHECK_EQ(thrum_latch_wait(&h.ended), 0);
+	waits_quietly(2);
+	TH_CHECK_EQ(close(h.to_tracer[1]), 0);
+	TH_CHECK_EQ(thrum_scope_close(&s), 0);
+	TH_CHECK_EQ(waitpid(tracer, NULL, 0), tracer);
+	TH_CHECK_EQ(close(h.to_tracer[0]), 0);
+	close_both(h.from_tracer);
+}
+
+PROCESS_TEST(one_that_a_tracer_keeps_is_waited_for_quietly)
+{
+	held_quietly(true);
+	held_quietly(false);
 	return 0;
 }
 
