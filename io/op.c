@@ -13,8 +13,8 @@
 #include "backend.h"
 #include "fdtable.h"
 #include "lent.h"
-#include "sendfile.h"
 #include "own_errno.h"
+#include "sendfile.h"
 #include "sys.h"
 #include <errno.h>
 #include <poll.h>
