@@ -132,17 +132,17 @@ struct line {
 
 static int stand_in_line(struct line *l)
 {
-	int me = ++l->waiting;
+	int me = __atomic_add_fetch(&l->waiting, 1, __ATOMIC_RELAXED), nobody = 0;
 
-	if (thrum_latch_wait(&l->latch) == 0 && !l->first)
-		l->first = me;
+	if (thrum_latch_wait(&l->latch) == 0)
+		__atomic_compare_exchange_n(&l->first, &nobody, me, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 	return 0;
 }
 THRUM_FX(stand_in_line, struct line);
 
 static int let_in(struct line *l)
 {
-	while (l->waiting < 3)
+	while (__atomic_load_n(&l->waiting, __ATOMIC_RELAXED) < 3)
 		if (thrum_sleep(thrum_us(125)) < 0)
 			return -ECANCELED;
 	return thrum_latch_arrive(&l->latch);
