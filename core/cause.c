@@ -211,6 +211,46 @@ struct th_cause *th_cause_take(struct th_fiber *f, int code)
 	return th_cause_leaf(f->home->causes, code, thrum_cancel_reason());
 }
 
+int th_cause_pass(struct th_fiber *f, int code)
+{
+	if (code < 0 && f->task->failed != code)
+		th_cause_set(f, code, th_cause_leaf(f->home->causes, code, thrum_cancel_reason()));
+	return code;
+}
+
+void th_cause_after(struct th_fiber *f, struct th_cause *first, int code, int primary)
+{
+	struct th_cause *later = th_cause_take(f, code);
+
+	th_cause_set(f, primary, th_cause_join(f->home->causes, THRUM_CAUSE_THEN, first, later, primary));
+}
+
+struct th_cause_kept th_cause_keep(struct th_fiber *f)
+{
+	struct th_task *t = f->task;
+	struct th_cause_kept kept = { t->cause, t->failed };
+
+	t->cause = NULL;
+	t->failed = 0;
+	return kept;
+}
+
+int th_cause_settle(struct th_fiber *f, const struct th_cause_kept *kept, int code)
+{
+	struct th_cause *c;
+
+	if (code >= 0) {
+		th_cause_clear(f);
+		f->task->cause = kept->cause;
+		f->task->failed = kept->failed;
+		return code;
+	}
+	c = th_cause_take(f, code);
+	th_cause_free(f->home->causes, kept->cause); /* whose payload's drop may leave another one */
+	th_cause_set(f, code, c);
+	return code;
+}
+
 const thrum_cause *thrum_last_cause(void)
 {
 	struct th_fiber *f = th_self();
@@ -246,26 +286,42 @@ int thrum_failed_at_(int code, const char *what, void *detail, void (*drop)(void
 	return code;
 }
 
+/* fx failed with `failed`. A handler that passes that on has not failed itself: it is told once. The echo of a cancel is not
+ * told beside what else the handler came to (E3). */
+static int handle(struct th_fiber *f, int failed, int (*handler)(const thrum_cause *, void *), void *arg)
+{
+	bool echo = failed == -ECANCELED && th_cancelled(f);
+	struct th_cause *c = th_cause_take(f, failed);
+	thrum_cause bare;
+	int code;
+
+	if (!c)
+		fill_leaf(&bare, failed, thrum_cancel_reason());
+	code = handler(c ? &c->c : &bare, arg);
+	if (code == failed && f->task->failed != code)
+		th_cause_set(f, code, c);
+	else if (code < 0 && !echo)
+		th_cause_after(f, c, code, code);
+	else
+		th_cause_free(f->home->causes, c);
+	return code;
+}
+
 int thrum_catch_cause(thrum_fx fx, int (*handler)(const thrum_cause *, void *), void *arg)
 {
 	struct th_fiber *f = th_self();
-	struct th_cause *c;
-	thrum_cause bare;
+	struct th_cause_kept kept;
 	int code;
 
 	if (!f)
 		return THRUM_ENOTFIBER;
 	if (!fx.run || !handler)
 		return -EINVAL;
+	kept = th_cause_keep(f);
 	code = th_call_deep(fx);
-	if (code >= 0)
-		return code;
-	c = th_cause_take(f, code);
-	if (!c)
-		fill_leaf(&bare, code, thrum_cancel_reason());
-	code = handler(c ? &c->c : &bare, arg);
-	th_cause_free(f->home->causes, c);
-	return code;
+	if (code < 0)
+		code = handle(f, code, handler, arg);
+	return th_cause_settle(f, &kept, code);
 }
 
 /* --- text --- */

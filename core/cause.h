@@ -42,5 +42,20 @@ struct th_cause *th_cause_take(struct th_fiber *f, int code);
 void th_cause_set(struct th_fiber *f, int code, struct th_cause *c);
 /* The running identity's last cause no longer matters. */
 void th_cause_clear(struct th_fiber *f);
+/* What the running identity's effect came back with is the result of its call, too: if it has not told why, a leaf does.
+ * Returns code. */
+int th_cause_pass(struct th_fiber *f, int code);
+/* What came first failed as `first` tells, and now `code` came; the two together fail with `primary`. */
+void th_cause_after(struct th_fiber *f, struct th_cause *first, int code, int primary);
+
+/* A call that may succeed though an effect failed that it ran in its caller's place: it puts aside what the caller failed with
+ * before, whose pointers live until a call of the caller's own fails. */
+struct th_cause_kept {
+	struct th_cause *cause;
+	int failed;
+};
+struct th_cause_kept th_cause_keep(struct th_fiber *f);
+/* The call ends with `code`; only a failure takes the place of what was there before. Returns code. */
+int th_cause_settle(struct th_fiber *f, const struct th_cause_kept *kept, int code);
 
 #endif

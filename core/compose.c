@@ -10,8 +10,9 @@
 
 /* --- timeout --- */
 
-/* Run fx in a scope with a deadline. What fx came back with stands; only the echo of the cancel is translated (T3, T7). */
-static int run_limited(struct th_fiber *f, thrum_fx fx, thrum_dur limit, bool *ret_expired)
+/* Run fx in a scope with a deadline. What fx came back with stands; only the echo of the cancel is translated (T3, T7), to
+ * `expired`. */
+static int run_limited(struct th_fiber *f, thrum_fx fx, thrum_dur limit, int expired, bool *ret_expired)
 {
 	thrum_scope scope;
 	struct th_outcome out;
@@ -30,7 +31,7 @@ static int run_limited(struct th_fiber *f, thrum_fx fx, thrum_dur limit, bool *r
 		code = out.finalizer ? out.finalizer : code;
 	} else if (echo && out.deadline) {
 		*ret_expired = true;
-		code = -ETIMEDOUT;
+		code = expired;
 	}
 	return th_scope_rule(f, th_scope_of(&scope), &out, code);
 }
@@ -44,13 +45,14 @@ static int may_start(struct th_fiber *f, thrum_fx fx)
 	return th_cancelled(f) ? -ECANCELED : 0;
 }
 
-static int limited(struct th_fiber *f, thrum_fx fx, thrum_dur limit, bool *ret_expired)
+static int limited(struct th_fiber *f, thrum_fx fx, thrum_dur limit, int expired, bool *ret_expired)
 {
 	if (limit.ns > 0)
-		return run_limited(f, fx, limit, ret_expired);
+		return run_limited(f, fx, limit, expired, ret_expired);
 	*ret_expired = true; /* T5: not started */
-	th_cause_set(f, -ETIMEDOUT, th_cause_leaf(f->home->causes, -ETIMEDOUT, NULL));
-	return -ETIMEDOUT;
+	if (expired < 0)
+		th_cause_set(f, expired, th_cause_leaf(f->home->causes, expired, NULL));
+	return expired;
 }
 
 int thrum_timeout_opt(thrum_fx fx, thrum_dur limit, bool *ret_timed_out)
@@ -61,12 +63,10 @@ int thrum_timeout_opt(thrum_fx fx, thrum_dur limit, bool *ret_timed_out)
 
 	if (code < 0)
 		return code;
-	code = limited(f, fx, limit, &expired);
-	if (expired)
-		th_cause_clear(f);
+	code = limited(f, fx, limit, 0, &expired);
 	if (ret_timed_out)
 		*ret_timed_out = expired;
-	return expired ? 0 : code;
+	return code;
 }
 
 int thrum_timeout(thrum_fx fx, thrum_dur limit)
@@ -75,7 +75,7 @@ int thrum_timeout(thrum_fx fx, thrum_dur limit)
 	bool expired;
 	int r = may_start(f, fx);
 
-	return r < 0 ? r : limited(f, fx, limit, &expired);
+	return r < 0 ? r : limited(f, fx, limit, -ETIMEDOUT, &expired);
 }
 
 /* --- sequence and fallback --- */
@@ -90,41 +90,38 @@ int thrum_then(thrum_fx first, thrum_fx next)
 	if (!first.run || !next.run)
 		return -EINVAL;
 	code = th_call_deep(first);
-	if (code < 0)
-		return code;
-	if (th_cancelled(f))
-		return -ECANCELED;
-	return th_call_deep(next);
+	if (code >= 0)
+		code = th_cancelled(f) ? -ECANCELED : th_call_deep(next);
+	return th_cause_pass(f, code);
 }
 
-/* What came first failed as `first` tells, and now `code` came; the two together fail with `primary`. */
-static void fail_after(struct th_fiber *f, struct th_cause *first, int code, int primary)
+static int fall_back(struct th_fiber *f, int failed, thrum_fx fallback)
 {
-	struct th_cause *later = th_cause_take(f, code);
+	struct th_cause *original = th_cause_take(f, failed);
+	int code = th_call_deep(fallback);
 
-	th_cause_set(f, primary, th_cause_join(f->home->causes, THRUM_CAUSE_THEN, first, later, primary));
+	if (code >= 0)
+		th_cause_free(f->home->causes, original);
+	else
+		th_cause_after(f, original, code, code);
+	return code;
 }
 
 int thrum_or_else(thrum_fx fx, thrum_fx fallback)
 {
 	struct th_fiber *f = th_self();
-	struct th_cause *original;
+	struct th_cause_kept kept;
 	int code;
 
 	if (!f)
 		return THRUM_ENOTFIBER;
 	if (!fx.run || !fallback.run)
 		return -EINVAL;
+	kept = th_cause_keep(f);
 	code = th_call_deep(fx);
-	if (code >= 0 || code == -ECANCELED || code == THRUM_EDIED)
-		return code;
-	original = th_cause_take(f, code);
-	code = th_call_deep(fallback);
-	if (code >= 0)
-		th_cause_free(f->home->causes, original);
-	else
-		fail_after(f, original, code, code);
-	return code;
+	if (code < 0 && code != -ECANCELED && code != THRUM_EDIED)
+		code = fall_back(f, code, fallback);
+	return th_cause_settle(f, &kept, code);
 }
 
 /* --- resources --- */
@@ -148,7 +145,7 @@ static int bracket(thrum_fx acquire, thrum_fx use, thrum_fx release, bool shield
 		return -ECANCELED;
 	code = acquire_with(f, acquire, shielded);
 	if (code < 0)
-		return code;
+		return th_cause_pass(f, code);
 	th_oracle_acquired(&used);
 	code = th_cancelled(f) ? -ECANCELED : th_call_deep(use);
 	used = code < 0 ? th_cause_take(f, code) : NULL;
@@ -157,7 +154,7 @@ static int bracket(thrum_fx acquire, thrum_fx use, thrum_fx release, bool shield
 	if (code >= 0 && released >= 0)
 		return code;
 	if (released < 0)
-		fail_after(f, used, released, code < 0 ? code : released);
+		th_cause_after(f, used, released, code < 0 ? code : released);
 	else
 		th_cause_set(f, code, used);
 	return code < 0 ? code : released;
@@ -201,13 +198,13 @@ static int acquire_release(thrum_fx acquire, thrum_fx release, bool shielded)
 	code = acquire_with(f, acquire, shielded);
 	if (code < 0) {
 		th_pool_give(f->home->records, d);
-		return code;
+		return th_cause_pass(f, code);
 	}
 	th_oracle_acquired(d);
 	d->fx = release;
 	d->pool = f->home->records;
 	th_node_defer(nearest_scope(f), d, NULL);
-	return th_cancelled(f) ? -ECANCELED : code;
+	return th_cause_pass(f, th_cancelled(f) ? -ECANCELED : code);
 }
 
 int thrum_acquire_release(thrum_fx acquire, thrum_fx release)

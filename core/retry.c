@@ -90,6 +90,7 @@ static int run_loop(struct th_fiber *f, const struct loop *l)
 static int start_loop(const struct loop *l)
 {
 	struct th_fiber *f = th_self();
+	struct th_cause_kept kept;
 
 	if (l->ret_attempts)
 		*l->ret_attempts = 0;
@@ -97,7 +98,8 @@ static int start_loop(const struct loop *l)
 		return THRUM_ENOTFIBER;
 	if (!l->fx.run || !l->schedule)
 		return -EINVAL;
-	return run_loop(f, l);
+	kept = th_cause_keep(f);
+	return th_cause_settle(f, &kept, run_loop(f, l));
 }
 
 int thrum_retry(thrum_fx fx, const thrum_schedule *schedule)

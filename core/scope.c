@@ -514,7 +514,7 @@ int thrum_shield(thrum_fx fx)
 
 	if (!f)
 		return THRUM_ENOTFIBER;
-	return th_call_shielded(f, fx, f->exit_code);
+	return th_cause_pass(f, th_call_shielded(f, fx, f->exit_code));
 }
 
 int thrum_die_at_(const char *why, const char *file, unsigned line)

@@ -38,8 +38,11 @@ typedef struct thrum_cause {
 } thrum_cause;
 
 /* The cause of the last scope, combinator or joined handle that failed in this fiber (each child has its own: K10); NULL if
- * none did, or on a plain thread. Its .code is what that call returned. Does not suspend.
- * Valid until the next of them fails in this fiber, or this effect ends. */
+ * none did, or on a plain thread. Its .code is what that call returned; a call that was refused (-EINVAL, or -ECANCELED before
+ * it began) leaves it as it is. Does not suspend.
+ * Valid until the next of them fails in this fiber, or this effect ends. thrum_or_else(), thrum_catch_cause(), thrum_retry() and
+ * thrum_repeat() put it aside for the effects that they run: NULL there at first, and what fails there is forgotten if the
+ * call itself succeeds. */
 THRUM_API const thrum_cause *thrum_last_cause(void);
 
 /* A cause as lines of text, a part per line below its whole:
@@ -65,8 +68,9 @@ THRUM_API int thrum_failed_at_(int code, const char *what, void *detail, void (*
 			       unsigned line);
 
 /* Like thrum_or_else(), but for every end that is no success, defects and cancels too: `handler` gets the cause, valid
- * until it returns, and its code is the result. After a cancel the next cancel point says -ECANCELED again: it is seen,
- * not undone (E2). Fiber; suspends if fx or handler does. -EINVAL without a function. */
+ * until it returns, and its code is the result; a failure of its own comes after that cause, as with a fallback (E3). After a
+ * cancel the next cancel point says -ECANCELED again: it is seen, not undone (E2). Fiber; suspends if fx or
+ * handler does. -EINVAL without a function. */
 THRUM_API int thrum_catch_cause(thrum_fx fx, int (*handler)(const thrum_cause *cause, void *arg), void *arg);
 
 #ifdef __cplusplus

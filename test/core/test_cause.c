@@ -385,6 +385,32 @@ TH_FIBER_TEST(JUMP, cause, catch_cause_does_not_undo_a_cancel_E2)
 	return 0;
 }
 
+static int fail_too(const thrum_cause *cause, void *code)
+{
+	(void)cause;
+	return *(int *)code;
+}
+
+static int pass_on(const thrum_cause *cause, void *unused)
+{
+	(void)unused;
+	return cause->code;
+}
+
+TH_FIBER_TEST(JUMP, cause, a_failing_handler_keeps_what_came_before_E3)
+{
+	int two = E_TWO;
+
+	TH_CHECK_EQ(thrum_catch_cause(thrum_fail(E_ONE), fail_too, &two), E_TWO);
+	CHECK_CAUSE("then: " APP(2) "\n"
+		    "  " APP(1) "\n"
+		    "  " APP(2));
+	TH_CHECK_EQ(thrum_catch_cause((thrum_fx){ dies, NULL }, pass_on, NULL), THRUM_EDIED);
+	TH_CHECK_EQ(thrum_last_cause()->kind, THRUM_CAUSE_DIE); /* told once */
+	TH_CHECK(strcmp(thrum_last_cause()->what, "bad state") == 0);
+	return 0;
+}
+
 /* --- T7 --- */
 
 TH_FIBER_TEST(JUMP, cause, failing_after_the_deadline_tells_of_both_T7)
@@ -419,6 +445,74 @@ TH_FIBER_TEST(JUMP, cause, join_of_a_handle_gives_its_cause_K7)
 	return 0;
 }
 
+/* --- what came before a call --- */
+
+/* It fails once, then no more. */
+static int fails_at_first(int *runs)
+{
+	return (*runs)++ == 0 ? thrum_failed(E_ONE, "at first") : 0;
+}
+THRUM_FX(fails_at_first, int);
+
+static void check_stays(int code, const thrum_cause *before, th_counter *dropped, int line)
+{
+	if (code != 0 || thrum_last_cause() != before || before->detail != dropped || th_counted(dropped) != 0)
+		th_check_failed(__FILE__, line, "%d: the cause of before is gone", code);
+}
+#define CHECK_STAYS(call) check_stays((call), before, &dropped, __LINE__)
+
+TH_FIBER_TEST(JUMP, cause, stays_when_a_call_succeeds_in_the_end_G1)
+{
+	thrum_schedule again = thrum_recurs(1);
+	th_counter dropped = { 0 };
+	const thrum_cause *before;
+	struct seen seen;
+	int runs = 0;
+
+	TH_CHECK_EQ(thrum_zip_par(fails_with_payload_fx(&dropped)), E_ONE);
+	before = thrum_last_cause();
+	CHECK_STAYS(thrum_retry(thrum_succeed(), &again));
+	CHECK_STAYS(thrum_retry(fails_at_first_fx(&runs), &again));
+	TH_CHECK_EQ(runs, 2);
+	CHECK_STAYS(thrum_repeat(thrum_succeed(), &again));
+	CHECK_STAYS(thrum_or_else(thrum_fail(E_ONE), thrum_succeed()));
+	CHECK_STAYS(thrum_or_else(thrum_fail(E_TWO), thrum_succeed()));
+	CHECK_STAYS(thrum_catch_cause(thrum_fail(E_ONE), look, &seen));
+	CHECK_STAYS(thrum_catch_cause((thrum_fx){ dies, NULL }, look, &seen));
+	TH_CHECK_EQ(thrum_retry(thrum_fail(E_TWO), &again), E_TWO);
+	CHECK_CAUSE(APP(2) " after 2 attempts");
+	TH_CHECK_EQ(th_counted(&dropped), 1);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, stays_when_a_limit_that_may_pass_has_passed_G1)
+{
+	th_counter dropped = { 0 };
+	const thrum_cause *before;
+
+	TH_CHECK_EQ(thrum_zip_par(fails_with_payload_fx(&dropped)), E_ONE);
+	before = thrum_last_cause();
+	CHECK_STAYS(thrum_timeout_opt(thrum_never(), thrum_ms(1), NULL));
+	CHECK_STAYS(thrum_timeout_opt(thrum_never(), thrum_ms(0), NULL));
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, is_of_the_call_that_failed_not_of_one_before_G1)
+{
+	const thrum_fx fine = thrum_succeed(), bad = thrum_fail(E_TWO);
+
+	for (int i = 0; i < 4; i++) {
+		TH_CHECK_EQ(thrum_zip_par(thrum_fail(E_ONE)), E_ONE);
+		TH_CHECK_EQ(i == 0   ? thrum_then(bad, fine)
+			    : i == 1 ? thrum_bracket(bad, fine, fine)
+			    : i == 2 ? thrum_acquire_release(bad, fine)
+				     : thrum_shield(bad),
+			    E_TWO);
+		CHECK_CAUSE(APP(2));
+	}
+	return 0;
+}
+
 /* --- N8: no failure is lost to a lack of memory --- */
 
 static void use_up_memory(void)
@@ -443,6 +537,8 @@ static int fail_without_memory(thrum_fx *fx)
 		told++;
 	TH_CHECK(told >= 32); /* what is reserved */
 	TH_CHECK_EQ(told + thrum_last_cause()->omitted, ENTRANTS);
+	TH_CHECK_EQ(thrum_zip_par(thrum_fail(E_TWO)), E_TWO);
+	CHECK_CAUSE(APP(2)); /* no node for it: the race has them until now */
 	TH_CHECK_EQ(thrum_or_else(thrum_fail(E_TWO), thrum_fail(E_THREE)), E_THREE);
 	CHECK_CAUSE("then: " APP(3) "\n  " APP(2) "\n  " APP(3)); /* the reserve is back */
 	return 0;
