@@ -218,11 +218,11 @@ int th_cause_pass(struct th_fiber *f, int code)
 	return code;
 }
 
-void th_cause_after(struct th_fiber *f, struct th_cause *first, int code, int primary)
+void th_cause_after(struct th_fiber *f, struct th_cause *first, int code)
 {
 	struct th_cause *later = th_cause_take(f, code);
 
-	th_cause_set(f, primary, th_cause_join(f->home->causes, THRUM_CAUSE_THEN, first, later, primary));
+	th_cause_set(f, code, th_cause_join(f->home->causes, THRUM_CAUSE_THEN, first, later, code));
 }
 
 struct th_cause_kept th_cause_keep(struct th_fiber *f)
@@ -301,7 +301,7 @@ static int handle(struct th_fiber *f, int failed, int (*handler)(const thrum_cau
 	if (code == failed && f->task->failed != code)
 		th_cause_set(f, code, c);
 	else if (code < 0 && !echo)
-		th_cause_after(f, c, code, code);
+		th_cause_after(f, c, code);
 	else
 		th_cause_free(f->home->causes, c);
 	return code;

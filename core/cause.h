@@ -45,8 +45,8 @@ void th_cause_clear(struct th_fiber *f);
 /* What the running identity's effect came back with is the result of its call, too: if it has not told why, a leaf does.
  * Returns code. */
 int th_cause_pass(struct th_fiber *f, int code);
-/* What came first failed as `first` tells, and now `code` came; the two together fail with `primary`. */
-void th_cause_after(struct th_fiber *f, struct th_cause *first, int code, int primary);
+/* What came first failed as `first` tells, and now `code` came instead (E3). */
+void th_cause_after(struct th_fiber *f, struct th_cause *first, int code);
 
 /* A call that may succeed though an effect failed that it ran in its caller's place: it puts aside what the caller failed with
  * before, whose pointers live until a call of the caller's own fails. */

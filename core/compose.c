@@ -19,7 +19,6 @@ static int run_limited(struct th_fiber *f, thrum_fx fx, thrum_dur limit, int exp
 	int code;
 	bool echo;
 
-	*ret_expired = false;
 	th_scope_open(f, th_scope_of(&scope));
 	(void)thrum_scope_deadline(&scope, limit);
 	code = th_call_deep(fx);
@@ -27,12 +26,11 @@ static int run_limited(struct th_fiber *f, thrum_fx fx, thrum_dur limit, int exp
 	if (code < 0)
 		(void)thrum_scope_fail_at_(&scope, code, NULL, 0);
 	th_scope_close(f, th_scope_of(&scope), &out);
-	if (code >= 0) {
-		code = out.finalizer ? out.finalizer : code;
-	} else if (echo && out.deadline) {
-		*ret_expired = true;
+	*ret_expired = echo && out.deadline;
+	if (*ret_expired)
 		code = expired;
-	}
+	if (out.finalizer && (code >= 0 || (echo && !*ret_expired))) /* a cancel hides no failure (G1) */
+		code = out.finalizer;
 	return th_scope_rule(f, th_scope_of(&scope), &out, code);
 }
 
@@ -97,13 +95,18 @@ int thrum_then(thrum_fx first, thrum_fx next)
 
 static int fall_back(struct th_fiber *f, int failed, thrum_fx fallback)
 {
+	bool late = th_cancelled(f);
 	struct th_cause *original = th_cause_take(f, failed);
 	int code = th_call_deep(fallback);
 
+	if (late && code == -ECANCELED) { /* it came to nothing but the cancel, which hides no failure that came after it (G1) */
+		th_cause_set(f, failed, original);
+		return failed;
+	}
 	if (code >= 0)
 		th_cause_free(f->home->causes, original);
 	else
-		th_cause_after(f, original, code, code);
+		th_cause_after(f, original, code);
 	return code;
 }
 
@@ -131,11 +134,28 @@ static int acquire_with(struct th_fiber *f, thrum_fx acquire, bool shielded)
 	return shielded ? th_call_shielded(f, acquire, 0) : th_call_deep(acquire);
 }
 
+/* use came to `code`, as `used` tells, and then the release failed: with what it failed is added to a failure, and stands instead
+ * of a success, or of the echo of a cancel, which hides no failure (A5, G1). */
+static int add_release(struct th_fiber *f, struct th_cause *used, int code, bool echo, int released)
+{
+	struct th_cause *later = th_cause_take(f, released);
+
+	if (echo) {
+		th_cause_free(f->home->causes, used);
+		used = NULL;
+	}
+	if (code >= 0 || echo)
+		code = released;
+	th_cause_set(f, code, th_cause_join(f->home->causes, THRUM_CAUSE_THEN, used, later, code));
+	return code;
+}
+
 static int bracket(thrum_fx acquire, thrum_fx use, thrum_fx release, bool shielded)
 {
 	struct th_fiber *f = th_self();
 	struct th_cause *used;
 	int code, released;
+	bool echo;
 
 	if (!f)
 		return THRUM_ENOTFIBER;
@@ -148,16 +168,15 @@ static int bracket(thrum_fx acquire, thrum_fx use, thrum_fx release, bool shield
 		return th_cause_pass(f, code);
 	th_oracle_acquired(&used);
 	code = th_cancelled(f) ? -ECANCELED : th_call_deep(use);
+	echo = code == -ECANCELED && th_cancelled(f);
 	used = code < 0 ? th_cause_take(f, code) : NULL;
 	released = th_run_shielded(f, release, code);
 	th_oracle_released(&used);
-	if (code >= 0 && released >= 0)
-		return code;
 	if (released < 0)
-		th_cause_after(f, used, released, code < 0 ? code : released);
-	else
+		return add_release(f, used, code, echo, released);
+	if (code < 0)
 		th_cause_set(f, code, used);
-	return code < 0 ? code : released;
+	return code;
 }
 
 int thrum_bracket(thrum_fx acquire, thrum_fx use, thrum_fx release)

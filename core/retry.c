@@ -19,16 +19,18 @@ struct loop {
 };
 
 /* What the attempt acquired is released when this returns, before any delay. A release that fails makes a success one
- * failure (A5). */
-static int attempt(thrum_fx fx)
+ * failure (A5), and an interrupt too: *ret_interrupted tells that it was one. */
+static int attempt(thrum_fx fx, bool *ret_interrupted)
 {
 	thrum_scope scope;
 	int code, closed;
 
+	*ret_interrupted = false;
 	code = th_scope_open_own(&scope);
 	if (code < 0)
 		return code;
 	code = th_call_deep(fx);
+	*ret_interrupted = code == -ECANCELED;
 	if (code < 0)
 		(void)thrum_scope_fail_at_(&scope, code, NULL, 0);
 	closed = thrum_scope_close(&scope);
@@ -68,6 +70,7 @@ static int run_loop(struct th_fiber *f, const struct loop *l)
 	thrum_schedule_run run;
 	thrum_dur delay;
 	uint64_t attempts = 0;
+	bool interrupted;
 	int code = thrum_schedule_start(&run, l->schedule);
 
 	while (code >= 0) {
@@ -77,8 +80,8 @@ static int run_loop(struct th_fiber *f, const struct loop *l)
 		if (l->ret_attempts)
 			*l->ret_attempts = attempts;
 		th_cause_clear(f); /* the cause is the last attempt's, also where an earlier one failed with the same code (Y8) */
-		code = attempt(l->fx);
-		if (!goes_on(l, code) || !thrum_schedule_next(&run, code, &delay))
+		code = attempt(l->fx, &interrupted);
+		if (interrupted || !goes_on(l, code) || !thrum_schedule_next(&run, code, &delay))
 			return give_up(f, l, code, attempts);
 		if (!l->repeats && reaches_deadline(delay))
 			return give_up(f, l, code, attempts);

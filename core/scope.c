@@ -249,7 +249,9 @@ int th_scope_end(struct th_fiber *f, struct th_scope *s, int code)
 	if (code < 0)
 		(void)thrum_scope_fail_at_((thrum_scope *)(void *)s, code, NULL, 0);
 	th_scope_close(f, s, &out);
-	return th_scope_rule(f, s, &out, code >= 0 && out.finalizer ? out.finalizer : code);
+	if (!out.body && out.finalizer) /* after a success, or the echo of a cancel, which hides no failure (G1) */
+		code = out.finalizer;
+	return th_scope_rule(f, s, &out, code);
 }
 
 static int may_close(struct th_fiber *f, struct th_scope *s)

@@ -126,7 +126,7 @@ static inline bool th_scope_awaits_nobody(const struct th_scope *s)
 thrum_reason th_reason(unsigned kind, int code, const char *file, unsigned line);
 
 /* A combinator that opened `s` for a body has run it, with `code`: close, and rule that code is the result, or the failure of
- * a finalizer after a success. */
+ * a finalizer after a success or a cancel. */
 int th_scope_end(struct th_fiber *f, struct th_scope *s, int code);
 
 /* Link a child into its scope. 0; THRUM_ECLOSED, -ECANCELED (S6). The task's fx, drop, flags and spawner are set before. `h`:

@@ -86,7 +86,8 @@ THRUM_API int thrum_for_each_par_items_(int (*run)(void *), thrum_items_fn_ *ite
 /* Run `fx` with a deadline, counted from now. Expired: fx is cancelled, awaited, and -ETIMEDOUT is returned; but what fx
  * itself came back with, a value or a failure of its own, wins (T7). limit <= 0: not started. */
 THRUM_API int thrum_timeout(thrum_fx fx, thrum_dur limit);
-/* The same with 0 and *ret_timed_out = true instead of -ETIMEDOUT. ret_timed_out may be NULL. */
+/* The same with 0 and *ret_timed_out = true instead of -ETIMEDOUT; a release that then fails is the result, as after a success.
+ * ret_timed_out may be NULL. */
 THRUM_API int thrum_timeout_opt(thrum_fx fx, thrum_dur limit, bool *ret_timed_out);
 
 /* The forms that do not wait: what is still running when the result is there, losers or an effect past its limit, has been
@@ -98,13 +99,14 @@ THRUM_API int thrum_timeout_opt(thrum_fx fx, thrum_dur limit, bool *ret_timed_ou
 THRUM_API int thrum_race_in(thrum_scope *losers, const thrum_fx *fx, size_t n);
 THRUM_API int thrum_timeout_in(thrum_scope *late, thrum_fx fx, thrum_dur limit);
 
-/* If `fx` fails, the fallback's code instead. Cancellation and defects pass (E2). */
+/* If `fx` fails, the fallback's code instead. Cancellation and defects pass (E2); so does a failure that came after a cancel,
+ * a release's for example, if the fallback ends with -ECANCELED. */
 THRUM_API int thrum_or_else(thrum_fx fx, thrum_fx fallback);
 /* `first`, then `next` if it succeeded; data travels in the args. Checks for cancel between (E1). */
 THRUM_API int thrum_then(thrum_fx first, thrum_fx next);
 
 /* acquire shielded; then use, unless a cancel came meanwhile; then release, shielded, exactly once, if acquire succeeded.
- * use's failure is primary; release's counts if use succeeded (A1-A7). */
+ * use's failure is primary; release's counts if use succeeded or was cancelled (A1-A7). */
 THRUM_API int thrum_bracket(thrum_fx acquire, thrum_fx use, thrum_fx release);
 /* The same with an acquire that sees cancels; between its success and the release being due lies no cancel point (A2). */
 THRUM_API int thrum_bracket_interruptible(thrum_fx acquire, thrum_fx use, thrum_fx release);

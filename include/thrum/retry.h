@@ -96,9 +96,9 @@ THRUM_API bool thrum_schedule_next(thrum_schedule_run *run, int code, thrum_dur 
 
 /* Run `fx`; as long as it fails and the schedule goes on, wait and run it again. Returns what the last attempt
  * came back with (Y8): 0 or more, or the last failure. Only failures are retried: a defect (THRUM_EDIED) and
- * -ECANCELED pass (Y2). A cancel ends the delay: -ECANCELED. Where a deadline applies (thrum_deadline()) and the
- * delay would reach it, the last failure is returned at once (Y7). -EINVAL for an effect without a function or no
- * schedule; -EINVAL, -E2BIG for a bad schedule; then nothing ran. */
+ * -ECANCELED pass (Y2), or what a release failed with after that. A cancel ends the delay: -ECANCELED. Where a
+ * deadline applies (thrum_deadline()) and the delay would reach it, the last failure is returned at once (Y7).
+ * -EINVAL for an effect without a function or no schedule; -EINVAL, -E2BIG for a bad schedule; then nothing ran. */
 THRUM_API int thrum_retry(thrum_fx fx, const thrum_schedule *schedule);
 /* The same; a failure for which retryable(arg, code) is false passes too. */
 THRUM_API int thrum_retry_if(thrum_fx fx, const thrum_schedule *schedule, thrum_code_test *retryable, void *arg);
@@ -129,9 +129,9 @@ THRUM_API thrum_fx thrum_repeat_fx(thrum_repeat_op *op);
 /* A race with staggered starts: fx[0] now; as long as there is no success, the next one `delay` after the one
  * before it was started, or at once when one fails. The first success wins, the others are cancelled and awaited.
  * Returns the winner's index; the first failure if all fail; -EINVAL for 0 effects; cancelled from outside before
- * there is a winner: -ECANCELED. delay <= 0: a plain race. THRUM_FOREVER: the next one only after a failure.
- * Fiber; suspends; cancel point; borrows the effects until it returns. What an entrant brought that succeeded
- * too late is in its argument. */
+ * there is a winner: -ECANCELED. delay <= 0: a plain
+ * race. THRUM_FOREVER: the next one only after a failure. Fiber; suspends; cancel point; borrows the effects until it
+ * returns. What an entrant brought that succeeded too late is in its argument. */
 THRUM_API int thrum_hedge_n(const thrum_fx *fx, size_t n, thrum_dur delay);
 
 typedef struct thrum_hedge_op {

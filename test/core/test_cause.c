@@ -445,6 +445,109 @@ TH_FIBER_TEST(JUMP, cause, join_of_a_handle_gives_its_cause_K7)
 	return 0;
 }
 
+/* --- Z8, A5: a release that fails after a cancel is no echo --- */
+
+static struct th_step forever = { .ms = 1000 };
+
+static int holds(void *unused)
+{
+	(void)unused;
+	return holds_and_fails_late(&forever);
+}
+static const thrum_fx holding = { holds, NULL };
+
+static int in_timeout(void *unused)
+{
+	(void)unused;
+	return thrum_timeout(holding, thrum_ms(500));
+}
+
+static int in_bracket(void *unused)
+{
+	(void)unused;
+	return thrum_bracket(thrum_succeed(), thrum_never(), (thrum_fx){ release_fails, NULL });
+}
+
+static int in_or_else(void *unused)
+{
+	(void)unused;
+	return thrum_or_else((thrum_fx){ in_timeout, NULL }, thrum_never());
+}
+
+static int in_retry(void *unused)
+{
+	thrum_schedule soon = thrum_spaced(thrum_ms(1));
+
+	(void)unused;
+	return thrum_retry(holding, &soon);
+}
+
+static int in_local(void *unused)
+{
+	static const thrum_local key = THRUM_LOCAL_INIT("key", NULL);
+
+	(void)unused;
+	return thrum_local_with(&key, &forever, holding);
+}
+
+/* Cancelled by a sibling that fails, its failure stands beside that; cancelled from outside, it is the result. */
+static void check_release_is_told(int (*run)(void *), int line)
+{
+	struct th_step fails = { .ms = 10, .code = E_ONE };
+	const thrum_fx fx = { run, NULL };
+	const thrum_cause *c;
+	struct th_outside o;
+
+	TH_CHECK_EQ(thrum_zip_par(fx, th_step_fx(&fails)), E_ONE);
+	c = thrum_last_cause()->first;
+	if (!c || !c->next || c->next->code != E_THREE || c->next->index == 1)
+		th_check_failed(__FILE__, line, "the release's failure is lost beside the sibling's");
+	o = th_cancel_after(10, fx);
+	if (o.code != E_THREE || o.check != -ECANCELED)
+		th_check_failed(__FILE__, line, "cancelled: %d, not what the release failed with", o.code);
+}
+#define CHECK_RELEASE_IS_TOLD(run) check_release_is_told((run), __LINE__)
+
+TH_FIBER_TEST(JUMP, cause, of_a_release_in_a_cancelled_timeout_is_told_Z8)
+{
+	CHECK_RELEASE_IS_TOLD(in_timeout);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, of_the_release_of_a_cancelled_bracket_is_told_A5)
+{
+	CHECK_RELEASE_IS_TOLD(in_bracket);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, of_a_release_in_a_cancelled_retry_is_told_Y8)
+{
+	CHECK_RELEASE_IS_TOLD(in_retry);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, of_a_release_in_a_cancelled_binding_is_told_Z8)
+{
+	CHECK_RELEASE_IS_TOLD(in_local);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, of_a_release_before_a_cancelled_fallback_is_told_E2)
+{
+	CHECK_RELEASE_IS_TOLD(in_or_else);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, of_a_release_after_a_limit_that_may_pass_is_told_A5)
+{
+	bool timed_out = false;
+
+	TH_CHECK_EQ(thrum_timeout_opt(holding, thrum_ms(10), &timed_out), E_THREE);
+	TH_CHECK(timed_out);
+	TH_CHECK_EQ(thrum_last_cause()->code, E_THREE);
+	return 0;
+}
+
 /* --- what came before a call --- */
 
 /* It fails once, then no more. */
