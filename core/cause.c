@@ -251,6 +251,44 @@ int th_cause_settle(struct th_fiber *f, const struct th_cause_kept *kept, int co
 	return code;
 }
 
+/* The only part that is left stands for the whole. */
+static struct th_cause *drop_interrupts(struct th_pool *pool, struct th_cause *whole)
+{
+	struct th_cause *part = first_of(whole), *next;
+
+	whole->c.first = NULL;
+	whole->last = NULL;
+	for (; part; part = next) {
+		next = next_of(part);
+		part->c.next = NULL;
+		if (part->c.kind == THRUM_CAUSE_INTERRUPT)
+			th_cause_free(pool, part);
+		else
+			append(whole, part);
+	}
+	part = first_of(whole);
+	if (part)
+		whole->c.code = part->c.code;
+	if (part && (part != whole->last || whole->c.omitted > 0 || whole->c.index != THRUM_NO_INDEX))
+		return whole;
+	whole->c.first = NULL;
+	whole->last = NULL;
+	th_cause_free(pool, whole);
+	return part;
+}
+
+struct th_cause *th_cause_take_failures(struct th_fiber *f)
+{
+	struct th_task *t = f->task;
+	struct th_cause *c = t->cause;
+
+	if (!c || c->c.code != -ECANCELED || !c->last)
+		return NULL;
+	t->cause = NULL;
+	t->failed = 0;
+	return drop_interrupts(f->home->causes, c);
+}
+
 const thrum_cause *thrum_last_cause(void)
 {
 	struct th_fiber *f = th_self();

@@ -38,6 +38,9 @@ void th_cause_free(struct th_pool *pool, struct th_cause *c); /* NULL is fine */
 
 /* What the running identity failed with: its last cause if that is of this code, else a new leaf. The caller owns it. */
 struct th_cause *th_cause_take(struct th_fiber *f, int code);
+/* It comes to the echo of a cancel: what failed in it before that and was only remembered, as an entrant of a race that went on.
+ * Without the interrupts; NULL if there is nothing. The caller owns it. */
+struct th_cause *th_cause_take_failures(struct th_fiber *f);
 /* The running identity's call failed with `code`; takes the tree, NULL if there was no memory for one. */
 void th_cause_set(struct th_fiber *f, int code, struct th_cause *c);
 /* The running identity's last cause no longer matters. */

@@ -26,12 +26,17 @@ static void win(struct fan *fan, size_t i, int code)
 /* An entrant that failed: told if all do (R5). An interrupt never hides a failure (G1). */
 static void keep_failure(struct fan *fan, int code, struct th_cause *cause)
 {
+	struct th_cause *losers = NULL;
+
 	th_lock(&fan->lock);
 	if (fan->first_failure == 0 || fan->first_failure == -ECANCELED)
 		fan->first_failure = code;
-	if (cause || code != -ECANCELED) /* not the echo of a cancel */
+	if (fan->won && code == -ECANCELED && cause && cause->c.kind != THRUM_CAUSE_INTERRUPT)
+		losers = cause; /* who lost and remembers failures has not failed */
+	else if (cause || code != -ECANCELED) /* not the echo of a cancel */
 		fan->failures = th_cause_add(fan->causes, THRUM_CAUSE_BOTH, fan->failures, cause, fan->first_failure);
 	th_unlock(&fan->lock);
+	th_cause_free(fan->causes, losers);
 }
 
 static void first_success(struct fan *fan, size_t i, int code, struct th_cause *cause)

@@ -65,6 +65,16 @@ static int give_up(struct th_fiber *f, const struct loop *l, int code, uint64_t 
 	return code;
 }
 
+/* A cancel came before the next attempt: what is known of the last one comes with it. */
+static int cut_short(struct th_fiber *f, const struct loop *l, int code)
+{
+	int failed = f->task->failed;
+
+	if (!l->repeats && failed < 0)
+		th_cause_after(f, th_cause_take(f, failed), code);
+	return code;
+}
+
 static int run_loop(struct th_fiber *f, const struct loop *l)
 {
 	thrum_schedule_run run;
@@ -75,7 +85,7 @@ static int run_loop(struct th_fiber *f, const struct loop *l)
 
 	while (code >= 0) {
 		if (th_cancelled(f)) /* also when it came just as the delay was over */
-			return -ECANCELED;
+			return cut_short(f, l, -ECANCELED);
 		attempts++;
 		if (l->ret_attempts)
 			*l->ret_attempts = attempts;
@@ -87,7 +97,7 @@ static int run_loop(struct th_fiber *f, const struct loop *l)
 			return give_up(f, l, code, attempts);
 		code = thrum_sleep(delay);
 	}
-	return code;
+	return cut_short(f, l, code);
 }
 
 static int start_loop(const struct loop *l)

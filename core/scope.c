@@ -223,8 +223,9 @@ int th_scope_rule(struct th_fiber *f, struct th_scope *s, struct th_outcome *o, 
 		th_cause_free(pool, o->later);
 		return code;
 	}
-	if (!c && code != o->finalizer) /* a cancel, or the scope's own deadline */
-		c = th_cause_leaf(pool, code, th_node_cancelled(&s->node) ? &s->node.reason : NULL);
+	if ((!c && code != o->finalizer) || (c && code == -ECANCELED && c->c.code != code)) /* a cancel, or the own deadline */
+		c = th_cause_join(pool, THRUM_CAUSE_BOTH, c,
+				  th_cause_leaf(pool, code, th_node_cancelled(&s->node) ? &s->node.reason : NULL), code);
 	else if (c && o->deadline) /* failed while the deadline wound it up (T7) */
 		c = th_cause_join(pool, THRUM_CAUSE_THEN, th_cause_leaf(pool, -ETIMEDOUT, NULL), c, code);
 	th_cause_set(f, code, th_cause_join(pool, THRUM_CAUSE_THEN, c, o->later, code));
@@ -333,7 +334,9 @@ int thrum_scope_fail_at_(thrum_scope *public, int code, const char *file, unsign
 	if (!echo && s->body_code == 0)
 		s->body_code = code;
 	th_unlock(&s->node.lock);
-	if (!echo)
+	if (echo)
+		add_body_cause(f, s, th_cause_take_failures(f));
+	else
 		add_body_cause(f, s, again && f->task->failed != code ? NULL : th_cause_take(f, code));
 	th_node_cancel(&s->node, &why);
 	return 0;

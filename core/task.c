@@ -197,6 +197,25 @@ static void fail_later(struct th_pool *causes, struct th_task *t, struct th_caus
 	th_unlock(&t->scope->node.lock);
 }
 
+/* The child comes to the echo of a cancel: it has not failed, but the failures that were only remembered in it (an entrant's of a
+ * race that went on, an attempt's) are told with whatever else its scope tells. */
+static struct th_cause *keep_failures(struct th_pool *causes, struct th_task *t, struct th_cause *c)
+{
+	struct th_scope *s = t->scope;
+
+	th_cause_from_child(c, t->index, t->name);
+	if (!c || (t->isolated && t->item))
+		return c;
+	if (t->isolated) { /* its record holds failures only */
+		th_cause_free(causes, c);
+		return NULL;
+	}
+	th_lock(&s->node.lock);
+	s->cause = th_cause_join(causes, THRUM_CAUSE_BOTH, s->cause, c, s->code ? s->code : -ECANCELED);
+	th_unlock(&s->node.lock);
+	return NULL;
+}
+
 /* Run the child's finalizers; its code. *ret_cause: why, if it failed. */
 static int wind_up(struct th_fiber *f, struct th_task *t, int code, struct th_cause **ret_cause)
 {
@@ -208,13 +227,15 @@ static int wind_up(struct th_fiber *f, struct th_task *t, int code, struct th_ca
 	if (failed) {
 		c = th_cause_take(f, code);
 		fail(causes, t, code, c);
+	} else if (code < 0) {
+		c = keep_failures(causes, t, th_cause_take_failures(f));
 	}
 	final = th_node_finalize(f, &t->node, code, &later);
 	if (later && failed) {
 		fail_later(causes, t, c, later);
 	} else if (final < 0 && !failed) { /* also of a cancelled child: it really failed, in its cleanup (Z8) */
 		code = final;
-		c = later;
+		c = th_cause_join(causes, THRUM_CAUSE_THEN, c, later, code);
 		fail(causes, t, code, c);
 	}
 	*ret_cause = c;

@@ -1,8 +1,9 @@
 /* thrum/cause.h: why something failed, as a small tree. The code that a call returns is always the primary failure; the
  * cause tells the rest of the story: what else failed while it was wound up, who cancelled it, and where.
  *
- * A cause costs nothing until something fails. Every failure is in it exactly once; interrupts that are only the echo of
- * a cancel are left out. (The shape, two kinds of composition and no more, is that of ZIO's Cause.) */
+ * A cause costs nothing until something fails. Every failure is in it exactly once, also one that a race or a retry only
+ * remembered when it was cancelled; interrupts that are only the echo of a cancel are left out.
+ * (The shape, two kinds of composition and no more, is that of ZIO's Cause.) */
 #ifndef THRUM_CAUSE_H
 #define THRUM_CAUSE_H
 #include <thrum/base.h>

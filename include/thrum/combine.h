@@ -25,7 +25,7 @@ THRUM_API int thrum_zip_par_n(const thrum_fx *fx, size_t n);
 THRUM_API int thrum_zip_settle_n(const thrum_fx *fx, size_t n, int *codes);
 
 /* First success wins, the others are cancelled and awaited. Returns the winner's index; the first failure if all fail
- * (R5); -EINVAL for 0 effects (R3). */
+ * (R5); -EINVAL for 0 effects (R3). Cancelled from outside before one has won: -ECANCELED (R9); the cause tells who had failed. */
 THRUM_API int thrum_race_n(const thrum_fx *fx, size_t n);
 
 /* First completion of any kind wins; returns its code and, if ret_index is not NULL, its index. -EINVAL for 0. */

@@ -468,6 +468,46 @@ static int in_bracket(void *unused)
 	return thrum_bracket(thrum_succeed(), thrum_never(), (thrum_fx){ release_fails, NULL });
 }
 
+static int in_race(void *unused)
+{
+	(void)unused;
+	return thrum_race(holding, thrum_never());
+}
+
+static int in_hedge(void *unused)
+{
+	const thrum_fx fx[] = { holding, thrum_never() };
+
+	(void)unused;
+	return thrum_hedge_n(fx, 2, thrum_ms(1));
+}
+
+static int in_a_race_of_races(void *unused)
+{
+	(void)unused;
+	return thrum_race((thrum_fx){ in_race, NULL }, thrum_never());
+}
+
+static int in_scope(void *unused)
+{
+	thrum_scope s;
+	int code;
+
+	(void)unused;
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	code = in_race(NULL);
+	TH_CHECK_EQ(thrum_scope_fail(&s, code), 0);
+	return thrum_scope_close(&s);
+}
+
+static int in_bracket_in_retry(void *unused)
+{
+	thrum_schedule soon = thrum_spaced(thrum_ms(1));
+
+	(void)unused;
+	return thrum_retry((thrum_fx){ in_bracket, NULL }, &soon);
+}
+
 static int in_or_else(void *unused)
 {
 	(void)unused;
@@ -490,21 +530,34 @@ static int in_local(void *unused)
 	return thrum_local_with(&key, &forever, holding);
 }
 
-/* Cancelled by a sibling that fails, its failure stands beside that; cancelled from outside, it is the result. */
-static void check_release_is_told(int (*run)(void *), int line)
+/* Beside a sibling that fails and cancels it. */
+static void check_release_is_told_beside(int (*run)(void *), int line)
 {
 	struct th_step fails = { .ms = 10, .code = E_ONE };
-	const thrum_fx fx = { run, NULL };
-	const thrum_cause *c;
-	struct th_outside o;
+	char text[512];
 
-	TH_CHECK_EQ(thrum_zip_par(fx, th_step_fx(&fails)), E_ONE);
-	c = thrum_last_cause()->first;
-	if (!c || !c->next || c->next->code != E_THREE || c->next->index == 1)
-		th_check_failed(__FILE__, line, "the release's failure is lost beside the sibling's");
-	o = th_cancel_after(10, fx);
-	if (o.code != E_THREE || o.check != -ECANCELED)
-		th_check_failed(__FILE__, line, "cancelled: %d, not what the release failed with", o.code);
+	TH_CHECK_EQ(thrum_zip_par((thrum_fx){ run, NULL }, th_step_fx(&fails)), E_ONE);
+	(void)thrum_cause_text(thrum_last_cause(), text, sizeof text);
+	if (!strstr(text, "child 0: " APP(3) ": cannot release"))
+		th_check_failed(__FILE__, line, "the release's failure is lost:\n%s", text);
+}
+#define CHECK_RELEASE_IS_TOLD_BESIDE(run) check_release_is_told_beside((run), __LINE__)
+
+/* And cancelled from outside, where it is the result. */
+static void check_release_is_told(int (*run)(void *), int line)
+{
+	thrum_scope s;
+	thrum_task t;
+	int code;
+
+	check_release_is_told_beside(run, line);
+	TH_CHECK_EQ(thrum_scope_open(&s), 0);
+	TH_CHECK_EQ(thrum_spawn(&s, &t, ((thrum_fx){ run, NULL })), 0);
+	TH_CHECK_EQ(thrum_sleep(thrum_ms(10)), 0);
+	thrum_scope_cancel(&s);
+	code = thrum_join(&t);
+	if (code != E_THREE || thrum_scope_close(&s) != E_THREE)
+		th_check_failed(__FILE__, line, "cancelled: %d, not what the release failed with", code);
 }
 #define CHECK_RELEASE_IS_TOLD(run) check_release_is_told((run), __LINE__)
 
@@ -517,6 +570,57 @@ TH_FIBER_TEST(JUMP, cause, of_a_release_in_a_cancelled_timeout_is_told_Z8)
 TH_FIBER_TEST(JUMP, cause, of_the_release_of_a_cancelled_bracket_is_told_A5)
 {
 	CHECK_RELEASE_IS_TOLD(in_bracket);
+	return 0;
+}
+
+/* A race that is cancelled says so (R9), but what its entrants failed with is told. */
+TH_FIBER_TEST(JUMP, cause, of_the_entrants_of_a_cancelled_race_is_told_R9)
+{
+	CHECK_RELEASE_IS_TOLD_BESIDE(in_race);
+	CHECK_RELEASE_IS_TOLD_BESIDE(in_hedge);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, of_the_entrants_of_a_race_that_is_one_itself_is_told_R9)
+{
+	CHECK_RELEASE_IS_TOLD_BESIDE(in_a_race_of_races);
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, of_the_entrants_of_a_race_in_a_cancelled_scope_is_told_R9)
+{
+	CHECK_RELEASE_IS_TOLD_BESIDE(in_scope);
+	return 0;
+}
+
+static int cancel_a_race(int *ret_code)
+{
+	struct th_step fails = { .ms = 5, .code = E_ONE };
+
+	*ret_code = thrum_race(th_step_fx(&fails), thrum_never());
+	CHECK_CAUSE("both: Operation canceled\n"
+		    "  child 0: " APP(1) "\n"
+		    "  interrupted: its time was up");
+	TH_CHECK_EQ(thrum_last_cause()->code, -ECANCELED);
+	return *ret_code;
+}
+THRUM_FX(cancel_a_race, int);
+
+TH_FIBER_TEST(JUMP, cause, of_a_cancelled_race_says_so_beside_its_failures_R9)
+{
+	int code = 0;
+
+	TH_CHECK_EQ(thrum_timeout(cancel_a_race_fx(&code), thrum_ms(10)), -ETIMEDOUT);
+	TH_CHECK_EQ(code, -ECANCELED);
+	CHECK_CAUSE("then: Connection timed out\n"
+		    "  Connection timed out\n"
+		    "  child 0: " APP(1));
+	return 0;
+}
+
+TH_FIBER_TEST(JUMP, cause, of_the_attempt_before_a_cancel_is_told_Y8)
+{
+	CHECK_RELEASE_IS_TOLD_BESIDE(in_bracket_in_retry);
 	return 0;
 }
 

@@ -284,6 +284,23 @@ TH_TEST(drop, a_loser_that_was_cancelled_is_no_failure_R7)
 	TH_CHECK_EQ(th_counted(&h.count), 0);
 }
 
+static int race_with_a_fallback(void *unused)
+{
+	struct th_step fallback = { .ms = 20 }, wins = { .ms = 10 };
+	thrum_or_else_op falls_back = { thrum_fail(E_ONE), th_step_fx(&fallback) };
+
+	(void)unused;
+	TH_CHECK_EQ(thrum_race(th_step_fx(&wins), thrum_or_else_fx(&falls_back)), 0);
+	return 0;
+}
+
+TH_TEST(drop, what_a_loser_remembered_is_not_reported_R7)
+{
+	struct heard h = run_and_hear(race_with_a_fallback);
+
+	TH_CHECK_EQ(th_counted(&h.count), 0);
+}
+
 static int leave_handles_alone(void *unused)
 {
 	struct th_step a = { .ms = 1, .code = E_ONE }, b = { .ms = 2, .code = THRUM_APP(2) }, c = { .ms = 3, .code = -EIO };
