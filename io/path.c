@@ -263,6 +263,7 @@ int thrum_read_file(int dir, const char *path, size_t limit, void **ret_data, si
 		free(c.buf);
 		return res;
 	}
+	th_sys_hand_over(c.buf);
 	*ret_data = c.buf;
 	*ret_size = c.n;
 	return 0;

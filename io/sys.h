@@ -74,7 +74,10 @@ int th_sys_renameat2(int from_dir, const char *from, int to_dir, const char *to,
 int th_sys_mkdirat(int dir, const char *path, mode_t mode);
 ssize_t th_sys_readlinkat(int dir, const char *path, char *buf, size_t n);
 ssize_t th_sys_getdents64(int fd, void *buf, size_t n);
+/* From now on the caller's, for free(3): what is done with it is no business of the library's. sched/sim/faults.c */
+void th_sys_hand_over(void *p);
 #else
+#define th_sys_hand_over(p) ((void)(p))
 #define th_sys_socket socket
 #define th_sys_bind bind
 #define th_sys_listen listen

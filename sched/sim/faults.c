@@ -6,6 +6,7 @@
 #include "../../core/random.h"
 #include "../../core/scope.h"
 #include "../../io/op.h"
+#include "../../io/sys.h"
 #include "timeline.h"
 #include "../worker.h"
 #include <errno.h>
@@ -193,6 +194,12 @@ void th_sim_free(void *p)
 {
 	t.live -= p != NULL;
 	free(p);
+}
+
+/* The user frees it with the real free(3), or keeps it. */
+void th_sys_hand_over(void *p)
+{
+	t.live -= p != NULL;
 }
 
 /* --- a run --- */
