@@ -47,6 +47,7 @@ void th_sim_kernel_reset(void)
 	while (k.n_flights > 0)
 		sim_file_put(k.flights[--k.n_flights].file);
 	k.instances = 0;
+	th_sim_buffers(0);
 	sim_fds_reset();
 	sim_net_reset();
 	sim_fs_reset();

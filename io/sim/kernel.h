@@ -97,6 +97,7 @@ struct sim_stream {
 	int64_t end_at;        /* when its end can be seen; INT64_MAX: it has none */
 	struct sim_rights *rights;
 };
+size_t sim_buffer_of(size_t bytes);                  /* the least that Linux has, or what th_sim_buffers() says */
 void sim_stream_init(struct sim_stream *s, size_t size);
 void sim_stream_fini(struct sim_stream *s);
 size_t sim_stream_room(const struct sim_stream *s);

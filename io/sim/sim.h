@@ -111,6 +111,9 @@ void th_sim_pool_threads(unsigned n);
 /* The calling fiber computes for so long; else virtual time passes only while nothing can run. */
 void th_sim_compute(int64_t ns);
 int th_sim_pipe(int fds[2]);                 /* bytes written come out in order, some time later */
+/* In this run pipes, and half of the sockets, have buffers of so many bytes: fewer than Linux ever gives, so that writers wait
+ * in a test that moves little. A program that is right on Linux may be stuck in such a world. */
+void th_sim_buffers(size_t bytes);
 int th_sim_listener(unsigned connections);   /* a descriptor that accepts so many, at times of its own */
 bool th_sim_fd_open(int fd);
 bool th_sim_raise(int sig);                  /* run its handler here and now; false: it has none */

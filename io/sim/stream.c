@@ -6,6 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+static size_t buffers; /* 0: as large as Linux has them */
+
+void th_sim_buffers(size_t bytes)
+{
+	buffers = bytes;
+}
+
+size_t sim_buffer_of(size_t bytes)
+{
+	return buffers ? buffers : bytes;
+}
+
 void sim_stream_init(struct sim_stream *s, size_t size)
 {
 	*s = (struct sim_stream){ .size = size, .end_at = INT64_MAX };
@@ -234,7 +246,7 @@ static const struct sim_kind pipe_kinds[2] = {
 	{ pipe_refuses, pipe_write, pipe_ready_to_write, pipe_next, pipe_release },
 };
 
-enum { PIPE_BYTES = 64 }; /* few, so that writers wait */
+enum { PIPE_BYTES = 4096 }; /* a page: the least that Linux gives */
 
 static int pipe_new(struct pipe **ret_pipe, int flags)
 {
@@ -247,7 +259,7 @@ static int pipe_new(struct pipe **ret_pipe, int flags)
 		free(ends[1]);
 		return -ENFILE;
 	}
-	sim_stream_init(&p->bytes, PIPE_BYTES);
+	sim_stream_init(&p->bytes, sim_buffer_of(PIPE_BYTES));
 	for (int i = 0; i < 2; i++) {
 		*ends[i] = (struct pipe_end){ { &pipe_kinds[i], 1, flags & O_NONBLOCK }, p };
 		p->ends[i] = ends[i];

@@ -52,3 +52,54 @@ TH_TEST(faithful, a_whole_file_is_the_callers)
 	TH_CHECK_EQ(thrum_test_sweep_memory((thrum_fx){ read_whole, NULL }, THRUM_TEST_OPTS(.runs = 3), NULL), 0);
 	TH_CHECK_EQ(thrum_test_sweep_cancel((thrum_fx){ read_whole, NULL }, THRUM_TEST_OPTS(.runs = 3), NULL), 0);
 }
+
+/* --- buffers: both ends of a connection send before they read, and what they send fits in any socket's --- */
+
+static const char *where;
+
+static int greet(int fd)
+{
+	char words[4000] = "how do you do", heard[sizeof words];
+	int code = thrum_send_all(fd, words, sizeof words, 0, NULL);
+
+	if (code == 0)
+		code = thrum_read_all(fd, heard, sizeof heard, NULL);
+	(void)thrum_close(fd);
+	THRUM_TEST_CHECK(code < 0 || memcmp(words, heard, sizeof words) == 0);
+	return code;
+}
+
+static int greet_guest(void *listener)
+{
+	int fd = thrum_accept(*(int *)listener, NULL, NULL);
+
+	return fd < 0 ? fd : greet(fd);
+}
+
+static int greet_host(void *unused)
+{
+	int fd = thrum_dial(where);
+
+	(void)unused;
+	return fd < 0 ? fd : greet(fd);
+}
+
+static int greet_each_other(void *unused)
+{
+	int listener = thrum_listen_on(where, NULL), code;
+
+	(void)unused;
+	if (listener < 0)
+		return listener;
+	code = thrum_zip_par((thrum_fx){ greet_guest, &listener }, (thrum_fx){ greet_host, NULL });
+	(void)thrum_close(listener);
+	return code;
+}
+
+TH_TEST(faithful, what_fits_in_a_socket_is_sent_though_nobody_reads)
+{
+	where = "127.0.0.1:80";
+	holds(greet_each_other, 1000);
+	where = "unix:/greetings";
+	holds(greet_each_other, 1000);
+}

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SEEDS = 10600, TWICE_1_IN = 100, SWEEP_1_IN = 8, AGAIN_1_IN = 4 }; /* a million runs, and a million with a cancel, over all scenarios */
+enum { SEEDS = 10600, TWICE_1_IN = 100, SWEEP_1_IN = 8, AGAIN_1_IN = 4, SMALL_BUFFER = 64 }; /* a million runs, and a million with a cancel, over all scenarios */
 
 struct sim_counts sim_counts;
 
@@ -101,6 +101,7 @@ static struct th_sim_report run_once(uint64_t seed, uint64_t cancel_at, bool aga
 	now.sweeps += cancel_at != 0;
 	memset(&sim_counts, 0, sizeof sim_counts);
 	th_sim_begin(&sim);
+	th_sim_buffers(SMALL_BUFFER);
 	code = thrum_run(&opts, fx);
 	th_sim_end(&report);
 	check_oracles(&report, code);

@@ -11,7 +11,7 @@
  *           one around that, or by that scope's deadline. These take turns too; one cancel in four comes once more with
  *           another soon after it
  *
- * A failure prints the command that replays it, with a timeline. THRUM_SIM_SEEDS sets the number of seeds per scenario,
+ * Pipes, and half of the sockets, have buffers of 64 bytes, so that writers wait. A failure prints the command that replays it, with a timeline. THRUM_SIM_SEEDS sets the number of seeds per scenario,
  * THRUM_SIM_FIRST the first one. */
 #ifndef TH_SIM_RUN_H
 #define TH_SIM_RUN_H
