@@ -67,15 +67,17 @@ typedef struct thrum_test_faults {
 } thrum_test_faults;
 #define THRUM_TEST_FAULTS(...) (&(thrum_test_faults){ .size = sizeof(thrum_test_faults), __VA_ARGS__ })
 
-/* A program that processes of the simulated world can run (thrum/process.h): what it does is what is said here. */
+/* A program that processes of the simulated world can run (thrum/process.h): what it does is what is said here. A pipe holds 4 KiB
+ * of what it writes: it waits for room before it ends, and where nobody reads any more it dies by SIGPIPE. Its directory (.cwd) is
+ * one of the simulated disk. */
 typedef struct thrum_test_program {
 	const char *path;      /* thrum_process_opts.argv[0]; others are not there: -ENOENT */
 	const char *prints;    /* to its standard output; may be NULL */
 	const char *complains; /* to its standard error; may be NULL */
 	bool reads;            /* its standard input, to the end, and then lasts as long as it does */
-	bool echoes;           /* and writes what it reads to its standard output, a pipe */
+	bool echoes;           /* and writes what it reads to its standard output */
 	bool deaf;             /* no signal but SIGKILL ends it */
-	thrum_dur lasts;       /* on the virtual clock; THRUM_FOREVER: until it is killed */
+	thrum_dur lasts;       /* on the virtual clock, when all that is done; THRUM_FOREVER: until it is killed */
 	int code;              /* that it exits with, or */
 	int signal;            /* dies by */
 } thrum_test_program;

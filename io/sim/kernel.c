@@ -96,6 +96,7 @@ void sim_stir(struct sim_file *f)
 		if (then < at->at_ns)
 			at->at_ns = then;
 	}
+	sim_processes_stir(f);
 }
 
 /* --- what an operation does when its moment comes; -EAGAIN: not yet --- */
@@ -252,8 +253,10 @@ static bool land(unsigned i)
 
 static void sim_poll(struct th_io *io)
 {
-	unsigned start = k.n_flights ? th_sim_choose(k.n_flights) : 0;
+	unsigned start;
 
+	sim_processes_look();
+	start = k.n_flights ? th_sim_choose(k.n_flights) : 0;
 	for (unsigned step = 0; step < k.n_flights; step++) {
 		unsigned i = (start + step) % k.n_flights;
 		if (k.flights[i].io != io || k.flights[i].at_ns > th_sim_now())
@@ -277,7 +280,7 @@ static int64_t sim_now(struct th_io *io)
 
 int64_t th_sim_next_event(struct th_io *io)
 {
-	int64_t first = INT64_MAX;
+	int64_t first = sim_processes_next();
 
 	for (unsigned i = 0; i < k.n_flights; i++)
 		if (k.flights[i].io == io && k.flights[i].at_ns < first)

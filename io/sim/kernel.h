@@ -180,6 +180,9 @@ void sim_node_put(struct sim_node *n);
 void sim_fs_reset(void);
 void sim_signals_reset(void);
 void sim_processes_reset(void);
+void sim_processes_stir(const struct sim_file *f);   /* as sim_stir(), which calls it */
+int64_t sim_processes_next(void);                    /* when one of them looks at its input again; INT64_MAX */
+void sim_processes_look(void);                       /* those whose time that is */
 void sim_net_reset(void);
 void sim_cut_reset(void);
 int64_t sim_link(bool *ret_cut);                     /* when something sent over IP now arrives; is the network cut? */

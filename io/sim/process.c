@@ -4,8 +4,13 @@
  *
  *   pidfd ──► process ◄── its input: our end of a pipe that it reads, keeps or writes back
  *                     ◄── its output and its complaints: our ends of pipes that it has written to
- *   Each holds the process, which is gone with the last of them. */
+ *   Each holds the process, which is gone with the last of them.
+ *
+ * It writes as room comes, to our pipes and to descriptors that it was given, and reads likewise; so one whose output nobody
+ * reads does not end. That needs no looking at the clock but where its input is a descriptor: go_on(), whenever something
+ * happened to one of its files. */
 #include "../process.h"
+#include "fs.h"
 #include "kernel.h"
 #include "../sys.h"
 #include <errno.h>
@@ -15,7 +20,7 @@
 #include <thrum/io.h>
 #include <thrum/test.h>
 
-enum { PIPE_BYTES = 4096, FIRST_PID = 1000 };
+enum { PIPE_BYTES = 4096, FIRST_PID = 1000, PIECES = 3 };
 
 struct process;
 /* Our end of a pipe. */
@@ -26,6 +31,17 @@ struct stream_end {
 	size_t kept;          /* of an input that nobody reads */
 };
 
+/* What it has still to write, in pieces, and where: our end of a pipe, or a descriptor that it was given. Neither: it is lost. */
+struct sink {
+	struct stream_end *end;
+	struct sim_file *to;  /* held */
+	bool broken;          /* nobody reads it any more */
+	struct {
+		const char *at;
+		size_t left;
+	} pieces[PIECES];
+};
+
 struct process {
 	struct sim_file file; /* first: the pidfd */
 	const thrum_test_program *program;
@@ -34,6 +50,11 @@ struct process {
 	int signal;           /* that it dies of */
 	int64_t ends_at;
 	struct stream_end *in, *out, *err; /* NULL: not there, or closed */
+	struct sink sinks[2];     /* stdout and stderr */
+	struct sim_file *source;  /* held: stdin, if it is a descriptor that it reads */
+	int64_t looks_at;         /* that again; INT64_MAX: when something happens to it */
+	bool input_over, done, busy; /* done: when it ends is known, or does not depend on its files; busy: in go_on() */
+	char echo[PIPE_BYTES];    /* read, and a piece of sinks[0] until it has been written */
 	struct process *next;
 };
 
@@ -93,6 +114,24 @@ static int64_t after(int64_t at, thrum_dur d)
 	return d.ns > INT64_MAX - at ? INT64_MAX : at + d.ns;
 }
 
+static void let_go(struct sim_file **f)
+{
+	struct sim_file *was = *f;
+
+	*f = NULL;
+	sim_file_put(was);
+}
+
+/* It reads and writes no more. */
+static void be_done(struct process *p)
+{
+	p->done = true;
+	p->looks_at = INT64_MAX;
+	let_go(&p->source);
+	let_go(&p->sinks[0].to);
+	let_go(&p->sinks[1].to);
+}
+
 static void die_of(struct process *p, int sig)
 {
 	int64_t at = sim_arrival();
@@ -100,6 +139,7 @@ static void die_of(struct process *p, int sig)
 	if (has_ended(p) || at >= p->ends_at)
 		return;
 	p->signal = sig;
+	be_done(p);
 	end_at(p, at);
 }
 
@@ -119,11 +159,139 @@ int th_sys_kill(pid_t pid, int sig)
 		if (p->reaped || (pid > 0 ? p->pid != pid : !p->leads || p->pid != -pid))
 			continue;
 		found = true;
-		if (kills(p, sig))
+		if (sig > 0 && sig < NSIG && kills(p, sig))
 			die_of(p, sig);
 	}
 	TH_TSAN_PRIVATE_END();
-	return sim_errno(found ? 0 : -ESRCH);
+	return sim_errno(sig < 0 || sig >= NSIG ? -EINVAL : found ? 0 : -ESRCH);
+}
+
+/* --- what it does meanwhile --- */
+
+static bool has_left(const struct sink *s)
+{
+	return s->pieces[0].left || s->pieces[1].left || s->pieces[2].left;
+}
+
+static int write_piece(struct sink *s, const char *text, size_t n)
+{
+	struct sim_io io = { .one = { (void *)(uintptr_t)text, n }, .n_iov = 1, .len = n, .off = -1, .plain = true };
+	int done;
+
+	if (s->broken)
+		return -EPIPE;
+	if (s->to)
+		return s->to->kind->write(s->to, &io);
+	if (!s->end)
+		return (int)n;
+	done = sim_stream_put(&s->end->s, &io, sim_arrival());
+	return done ? done : -EAGAIN;
+}
+
+/* As much as there is room for. A write that fails is no concern of the program's, but for nobody being there. */
+static void write_out(struct process *p, struct sink *s)
+{
+	for (unsigned i = 0; i < PIECES; i++) {
+		while (s->pieces[i].left) {
+			int n = write_piece(s, s->pieces[i].at, s->pieces[i].left);
+			if (n == -EAGAIN)
+				return;
+			if (n == -EPIPE && kills(p, SIGPIPE)) {
+				die_of(p, SIGPIPE);
+				return;
+			}
+			n = n < 0 ? (int)s->pieces[i].left : n;
+			s->pieces[i].at += n;
+			s->pieces[i].left -= (size_t)n;
+			if (s->end)
+				sim_stir(&s->end->file);
+		}
+	}
+}
+
+static void set_echo(struct process *p, size_t n)
+{
+	p->sinks[0].pieces[PIECES - 1].at = p->echo;
+	p->sinks[0].pieces[PIECES - 1].left = n;
+}
+
+/* From a descriptor: until there is no more, or what was read has to be written first. */
+static void read_source(struct process *p)
+{
+	while (!p->done && p->source && !p->input_over && !(p->program->echoes && has_left(&p->sinks[0]))) {
+		struct sim_io io = { .one = { p->echo, sizeof p->echo }, .n_iov = 1, .len = sizeof p->echo, .off = -1, .plain = true };
+		int n = p->source->kind->read(p->source, &io);
+		if (n == -EAGAIN)
+			return;
+		p->input_over = n <= 0;
+		if (n > 0 && p->program->echoes) {
+			set_echo(p, (size_t)n);
+			write_out(p, &p->sinks[0]);
+		}
+	}
+}
+
+/* As far as it can. When there is nothing left to read or to write, its end is known. */
+static void go_on(struct process *p)
+{
+	if (p->busy || p->done)
+		return;
+	p->busy = true;
+	write_out(p, &p->sinks[0]);
+	write_out(p, &p->sinks[1]);
+	read_source(p);
+	p->busy = false;
+	if (p->done)
+		return;
+	p->looks_at = p->source ? p->source->kind->next(p->source) : INT64_MAX;
+	if (p->in)
+		sim_stir(&p->in->file); /* it may have room again */
+	if (!p->input_over || has_left(&p->sinks[0]) || has_left(&p->sinks[1]))
+		return;
+	be_done(p);
+	end_at(p, after(sim_arrival(), p->program->lasts));
+}
+
+static bool is_at(const struct process *p, const struct sim_file *f)
+{
+	return !f || p->source == f || p->sinks[0].to == f || p->sinks[1].to == f;
+}
+
+/* Those that it concerns. Each is held, and so is the next one: what one lets go of may be the last that held another. */
+static void go_on_all(const struct sim_file *f, int64_t until)
+{
+	struct process *p = all.first, *next;
+
+	if (p)
+		(void)sim_file_get(&p->file);
+	for (; p; p = next) {
+		if (p->looks_at <= until || (until == INT64_MIN && is_at(p, f)))
+			go_on(p);
+		next = p->next;
+		if (next)
+			(void)sim_file_get(&next->file);
+		sim_file_put(&p->file);
+	}
+}
+
+void sim_processes_stir(const struct sim_file *f)
+{
+	go_on_all(f, INT64_MIN);
+}
+
+void sim_processes_look(void)
+{
+	go_on_all(NULL, th_sim_now());
+}
+
+int64_t sim_processes_next(void)
+{
+	int64_t first = INT64_MAX;
+
+	for (const struct process *p = all.first; p; p = p->next)
+		if (p->looks_at < first)
+			first = p->looks_at;
+	return first;
 }
 
 /* --- the pidfd --- */
@@ -155,6 +323,7 @@ static void process_release(struct sim_file *f)
 		at = &(*at)->next;
 	if (*at)
 		*at = p->next;
+	be_done(p);
 	free(p);
 }
 
@@ -195,7 +364,7 @@ static size_t room_for_input(const struct stream_end *in)
 	const struct process *p = in->p;
 
 	if (p->program->echoes)
-		return p->out ? sim_stream_room(&p->out->s) : PIPE_BYTES;
+		return has_left(&p->sinks[0]) ? 0 : PIPE_BYTES;
 	return p->program->reads ? PIPE_BYTES : PIPE_BYTES - in->kept;
 }
 
@@ -209,13 +378,14 @@ static int input_write(struct sim_file *f, struct sim_io *io)
 		return -EPIPE;
 	if (n == 0)
 		return io->len ? -EAGAIN : 0;
-	if (p->program->echoes && p->out) {
-		int done = sim_stream_put(&p->out->s, io, sim_arrival());
-		sim_stir(&p->out->file);
-		return done;
-	}
 	n = sim_some(n);
-	in->kept += n;
+	if (p->program->echoes && !p->done) {
+		sim_gather(io, 0, p->echo, n);
+		set_echo(p, n);
+		go_on(p);
+	} else if (!p->program->reads) {
+		in->kept += n;
+	}
 	return (int)n;
 }
 
@@ -239,8 +409,8 @@ static void input_release(struct sim_file *f)
 	struct process *p = in->p;
 
 	p->in = NULL;
-	if (p->program->reads || p->program->echoes)
-		end_at(p, after(sim_arrival(), p->program->lasts));
+	p->input_over = true;
+	go_on(p);
 	sim_file_put(&p->file);
 	free(in);
 }
@@ -256,8 +426,8 @@ static int output_read(struct sim_file *f, struct sim_io *io)
 
 	if (n == 0 && io->len > 0 && !sim_stream_ended(&out->s))
 		return -EAGAIN;
-	if (n > 0 && out->p->in)
-		sim_stir(&out->p->in->file); /* it can write back more */
+	if (n > 0)
+		go_on(out->p); /* there is room for more */
 	return n;
 }
 
@@ -282,6 +452,13 @@ static void output_release(struct sim_file *f)
 		p->out = NULL;
 	if (p->err == out)
 		p->err = NULL;
+	for (int i = 0; i < 2; i++) {
+		if (p->sinks[i].end != out)
+			continue;
+		p->sinks[i].end = NULL;
+		p->sinks[i].broken = true;
+	}
+	go_on(p);
 	sim_stream_fini(&out->s);
 	sim_file_put(&p->file);
 	free(out);
@@ -297,18 +474,6 @@ static const thrum_test_program *find(const char *path)
 		if (strcmp(all.programs[i].path, path) == 0)
 			return &all.programs[i];
 	return NULL;
-}
-
-static struct sim_io io_of_text(const char *text)
-{
-	size_t n = strlen(text);
-
-	return (struct sim_io){ .one = { (void *)(uintptr_t)text, n }, .n_iov = 1, .len = n, .off = -1, .plain = true };
-}
-
-static size_t bytes_for(const char *text)
-{
-	return text && strlen(text) > PIPE_BYTES ? strlen(text) : PIPE_BYTES;
 }
 
 static struct stream_end *end_new(struct process *p, const struct sim_kind *kind)
@@ -332,57 +497,60 @@ static int open_end(struct stream_end *e)
 	return fd;
 }
 
-static int open_input(struct process *p, thrum_stdio want)
+/* One that it was given, held; NULL: one of the caller's three, which nothing comes from, or a code. */
+static int hold(int fd, struct sim_file **ret)
 {
-	if (want.kind != THRUM_STDIO_PIPE)
-		return -1;
-	p->in = end_new(p, &input_kind);
-	return p->in ? open_end(p->in) : -ENOMEM;
+	struct sim_file *f = sim_file_of(fd);
+
+	if (!f)
+		return fd >= 0 && fd <= STDERR_FILENO ? -1 : -EBADF;
+	*ret = sim_file_get(f);
+	return -1;
 }
 
-/* What it prints has been written by the time that it ends, all of it in one piece or in many. */
-static int open_output(struct process *p, thrum_stdio want, const char *text, struct stream_end **ret)
+static int open_input(struct process *p, thrum_stdio want)
 {
-	struct stream_end *out;
-	struct sim_io io;
+	bool waits = p->program->reads || p->program->echoes;
+	int code;
 
-	if (want.kind == THRUM_STDIO_FD && text) {
-		struct sim_file *f = sim_file_of(want.fd);
-		io = io_of_text(text);
-		if (f)
-			(void)f->kind->write(f, &io);
-		return f ? -1 : -EBADF;
+	if (want.kind == THRUM_STDIO_PIPE) {
+		p->in = end_new(p, &input_kind);
+		p->input_over = !waits;
+		return p->in ? open_end(p->in) : -ENOMEM;
 	}
+	code = want.kind == THRUM_STDIO_FD ? hold(want.fd, &p->source) : -1;
+	p->input_over = !waits || !p->source;
+	return code;
+}
+
+static int open_output(thrum_stdio want, struct process *p, struct sink *s, struct stream_end **ret)
+{
+	if (want.kind == THRUM_STDIO_FD)
+		return hold(want.fd, &s->to);
 	if (want.kind != THRUM_STDIO_PIPE)
 		return -1;
-	out = end_new(p, &output_kind);
-	if (!out)
+	*ret = s->end = end_new(p, &output_kind);
+	if (!s->end)
 		return -ENOMEM;
-	sim_stream_init(&out->s, bytes_for(text));
-	for (const char *at = text; at && *at;) {
-		int n;
-		io = io_of_text(at);
-		n = sim_stream_put(&out->s, &io, sim_arrival());
-		if (n <= 0)
-			break;
-		at += n;
-	}
-	if (p->ends_at < INT64_MAX)
-		sim_stream_end(&out->s, p->ends_at);
-	*ret = out;
-	return open_end(out);
+	sim_stream_init(&s->end->s, PIPE_BYTES);
+	return open_end(s->end);
+}
+
+static void add_text(struct sink *s, unsigned i, const char *text)
+{
+	s->pieces[i].at = text;
+	s->pieces[i].left = text ? strlen(text) : 0;
 }
 
 static struct process *process_new(const thrum_test_program *program, bool leads)
 {
 	struct process *p = calloc(1, sizeof *p);
-	bool waits = program->reads || program->echoes;
 
 	if (!p)
 		return NULL;
 	*p = (struct process){ .file = { &process_kind, 1, 0 }, .program = program, .pid = ++all.last_pid, .leads = leads,
-			       .signal = program->signal, .next = all.first,
-			       .ends_at = waits ? INT64_MAX : after(sim_arrival(), program->lasts) };
+			       .signal = program->signal, .next = all.first, .ends_at = INT64_MAX, .looks_at = INT64_MAX,
+			       .busy = true };
 	all.first = p;
 	return p;
 }
@@ -398,19 +566,41 @@ static void close_if(int fd)
 		(void)sim_fd_close(fd);
 }
 
+static int check_directory(const char *path)
+{
+	struct sim_where w;
+	int code = path ? sim_fs_walk(AT_FDCWD, path, &w) : 0;
+
+	if (code < 0 || !path)
+		return code;
+	return !w.node ? -ENOENT : S_ISDIR(w.node->mode) ? 0 : -ENOTDIR;
+}
+
+/* All that it has to say, and it begins. */
+static void begin(struct process *p, const thrum_process_opts *o)
+{
+	add_text(&p->sinks[0], 0, p->program->prints);
+	add_text(&p->sinks[o->err.kind != THRUM_STDIO_STDOUT], 1, p->program->complains);
+	p->busy = false;
+	go_on(p);
+}
+
 static int start(struct th_process *p, const thrum_process_opts *o)
 {
 	const thrum_test_program *program = find(o->argv[0]);
-	struct process *sim = program ? process_new(program, !o->same_group) : NULL;
-	int in, out = -1, err = -1, pidfd = -1, code;
+	struct process *sim;
+	int in, out = -1, err = -1, pidfd = -1, code = check_directory(o->cwd);
 
+	if (code < 0 || !program)
+		return code < 0 ? code : -ENOENT;
+	sim = process_new(program, !o->same_group);
 	if (!sim)
-		return program ? -ENOMEM : -ENOENT;
+		return -ENOMEM;
 	in = open_input(sim, o->in);
 	code = in < -1 ? in : 0;
-	if (code == 0 && (out = open_output(sim, o->out, program->prints, &sim->out)) < -1)
+	if (code == 0 && (out = open_output(o->out, sim, &sim->sinks[0], &sim->out)) < -1)
 		code = out;
-	if (code == 0 && (err = open_output(sim, o->err, program->complains, &sim->err)) < -1)
+	if (code == 0 && (err = open_output(o->err, sim, &sim->sinks[1], &sim->err)) < -1)
 		code = err;
 	if (code == 0 && (pidfd = sim_fd_new(&sim->file)) < 0)
 		code = pidfd;
@@ -421,8 +611,7 @@ static int start(struct th_process *p, const thrum_process_opts *o)
 		sim_file_put(&sim->file);
 		return code;
 	}
-	if (o->in.kind != THRUM_STDIO_PIPE && (program->reads || program->echoes))
-		end_at(sim, after(sim_arrival(), program->lasts)); /* its input is at its end */
+	begin(sim, o);
 	*p = (struct th_process){ .in = in, .out = out, .err = err, .pid = sim->pid, .pidfd = pidfd };
 	return 0;
 }

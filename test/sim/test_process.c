@@ -4,11 +4,17 @@
 #include "../support/child.h"
 #include "../support/test.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <thrum.h>
+#include <thrum/file.h>
 #include <thrum/process.h>
 #include <thrum/test.h>
+
+enum { MANY = 20000 }; /* more than a pipe holds */
+static char many[MANY + 1];
 
 static const thrum_test_program programs[] = {
 	{ .path = "/bin/true" },
@@ -18,6 +24,8 @@ static const thrum_test_program programs[] = {
 	{ .path = "/bin/sleep", .lasts = { INT64_MAX } },
 	{ .path = "/bin/deaf", .lasts = { INT64_MAX }, .deaf = true },
 	{ .path = "/bin/crash", .lasts = { 1000000 }, .signal = SIGSEGV },
+	{ .path = "/bin/both", .prints = "this goes out\n", .complains = "that went wrong\n" },
+	{ .path = "/bin/yes", .prints = many },
 };
 
 enum { LESS = TH_SLOW ? 20 : 1 };
@@ -77,6 +85,169 @@ static int collect(void *unused)
 TH_TEST(process, what_it_reads_and_writes_comes_through)
 {
 	holds((thrum_fx){ collect, NULL }, OPTS("collect", 1000));
+}
+
+/* --- descriptors in the place of pipes --- */
+
+static int run_to(int fd, const char *path, int in)
+{
+	return thrum_run_process(RUN(path, .in = in < 0 ? thrum_to_null() : thrum_to_fd(in), .out = thrum_to_fd(fd),
+				     .err = thrum_to_stdout(), .check = true), NULL);
+}
+
+static int read_back(const char *path, const char *text)
+{
+	void *data;
+	size_t n;
+	int code = thrum_read_file(AT_FDCWD, path, MANY, &data, &n);
+
+	if (code < 0)
+		return code;
+	THRUM_TEST_CHECK(n == strlen(text) && memcmp(data, text, n) == 0);
+	free(data);
+	return 0;
+}
+
+static int copy_file(int *fds)
+{
+	int code = run_to(fds[0], "/bin/both", -1);
+
+	if (code == 0)
+		code = fds[1] = thrum_openat(AT_FDCWD, "log", O_RDONLY, 0);
+	if (code >= 0)
+		code = fds[2] = thrum_openat(AT_FDCWD, "copy", O_CREAT | O_WRONLY, 0600);
+	return code < 0 ? code : run_to(fds[2], "/bin/cat", fds[1]);
+}
+
+static int copy(void *unused)
+{
+	static const char text[] = "this goes out\nthat went wrong\n";
+	int fds[3] = { thrum_openat(AT_FDCWD, "log", O_CREAT | O_WRONLY, 0600), -1, -1 };
+	int code = fds[0] < 0 ? fds[0] : copy_file(fds);
+
+	(void)unused;
+	for (int i = 0; i < 3; i++)
+		if (fds[i] >= 0)
+			(void)thrum_close(fds[i]);
+	if (code == 0)
+		code = read_back("log", text);
+	return code < 0 ? code : read_back("copy", text);
+}
+
+TH_TEST(process, output_to_a_descriptor_is_whole_and_input_from_one_is_read)
+{
+	const thrum_fx fx = { copy, NULL };
+
+	holds(fx, OPTS("copy", 1000));
+	TH_CHECK_EQ(thrum_test_sweep_cancel(fx, OPTS("copy", 5), NULL), 0);
+	TH_CHECK_EQ(thrum_test_sweep_io(fx, OPTS("copy", 2), NULL), 0);
+	TH_CHECK_EQ(thrum_test_sweep_memory(fx, OPTS("copy", 2), NULL), 0);
+}
+
+/* yes | cat, as a shell has it: the descriptor between the two is closed here. */
+static int connect_two(thrum_scope *s, thrum_process p[2])
+{
+	int code = thrum_spawn_process(s, &p[0], RUN("/bin/yes", .out = thrum_to_pipe()));
+
+	if (code == 0)
+		code = thrum_spawn_process(s, &p[1], RUN("/bin/cat", .in = thrum_to_fd(p[0].out), .out = thrum_to_pipe()));
+	if (code == 0)
+		code = thrum_close(p[0].out);
+	if (code == 0)
+		p[0].out = -1;
+	return code;
+}
+
+static int pipeline(void *unused)
+{
+	thrum_process p[2];
+	thrum_process_status st;
+	thrum_scope s;
+	char heard[MANY + 1];
+	size_t n = 0;
+	int code = thrum_scope_open(&s);
+
+	(void)unused;
+	if (code < 0)
+		return code;
+	code = connect_two(&s, p);
+	if (code == 0)
+		code = thrum_read_all(p[1].out, heard, sizeof heard, &n);
+	if (code == THRUM_EEOF) {
+		THRUM_TEST_CHECK(n == MANY && memcmp(heard, many, MANY) == 0);
+		code = thrum_wait_process(&p[0], &st);
+		THRUM_TEST_CHECK(code < 0 || (st.code == 0 && st.signal == 0));
+	}
+	(void)thrum_scope_close(&s);
+	return code;
+}
+
+static int wait_before_reading(void *unused)
+{
+	thrum_process p;
+	thrum_scope s;
+	int code = thrum_scope_open(&s);
+
+	(void)unused;
+	if (code < 0)
+		return code;
+	code = thrum_spawn_process(&s, &p, RUN("/bin/yes", .out = thrum_to_pipe()));
+	if (code == 0)
+		code = thrum_wait_process(&p, NULL);
+	(void)thrum_scope_close(&s);
+	return code;
+}
+
+static int read_one_byte(void *unused)
+{
+	thrum_process p;
+	thrum_process_status st = { 0 };
+	thrum_scope s;
+	char c;
+	int code = thrum_scope_open(&s);
+
+	(void)unused;
+	if (code < 0)
+		return code;
+	code = thrum_spawn_process(&s, &p, RUN("/bin/yes", .out = thrum_to_pipe()));
+	if (code == 0)
+		code = thrum_read_all(p.out, &c, 1, NULL);
+	if (code == 0)
+		code = thrum_close(p.out);
+	p.out = -1;
+	if (code == 0)
+		code = thrum_wait_process(&p, &st);
+	THRUM_TEST_CHECK(code < 0 || st.signal == SIGPIPE);
+	(void)thrum_scope_close(&s);
+	return code;
+}
+
+TH_TEST(process, a_pipe_holds_so_much_and_the_process_waits_for_room)
+{
+	thrum_test_opts o = *OPTS("full", 10);
+	thrum_test_report r;
+
+	memset(many, 'y', MANY);
+	holds((thrum_fx){ pipeline, NULL }, OPTS("pipeline", 300));
+	TH_CHECK_EQ(thrum_test_sweep_cancel((thrum_fx){ pipeline, NULL }, OPTS("pipeline", 1), NULL), 0);
+	holds((thrum_fx){ read_one_byte, NULL }, OPTS("one-byte", 300));
+	o.quiet = true;
+	TH_CHECK_EQ(thrum_test_search((thrum_fx){ wait_before_reading, NULL }, &o, &r), 1);
+	TH_CHECK(strstr(r.what, "deadlock"));
+}
+
+static int start_where_nothing_is(void *unused)
+{
+	int code = thrum_mkdir(AT_FDCWD, "/home", 0700);
+
+	(void)unused;
+	THRUM_TEST_CHECK(thrum_run_process(RUN("/bin/true", .cwd = "/nowhere"), NULL) == -ENOENT);
+	return code < 0 ? code : thrum_run_process(RUN("/bin/true", .cwd = "/home"), NULL);
+}
+
+TH_TEST(process, a_directory_that_is_not_there_is_refused)
+{
+	holds((thrum_fx){ start_where_nothing_is, NULL }, OPTS("cwd", 100));
 }
 
 /* --- being stopped --- */
