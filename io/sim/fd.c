@@ -53,14 +53,23 @@ static int lowest_free(void)
 	return n < most ? n : -EMFILE;
 }
 
-bool sim_fd_left(void)
+int sim_fd_check(void)
 {
-	return lowest_free() >= 0;
+	int n = sim_fault(sim_faults.no_fd) ? -EMFILE : lowest_free();
+
+	return n < 0 ? n : 0;
 }
 
 int sim_fd_new(struct sim_file *f)
 {
-	int n = sim_fault(sim_faults.no_fd) ? -EMFILE : lowest_free();
+	int code = sim_fd_check();
+
+	return code < 0 ? code : sim_fd_take(f);
+}
+
+int sim_fd_take(struct sim_file *f)
+{
+	int n = lowest_free();
 
 	if (n < 0)
 		return n;

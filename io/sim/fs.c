@@ -342,7 +342,7 @@ int sim_fs_open(struct sim_node *node, int flags)
 	if (!o)
 		return -ENFILE;
 	*o = (struct open_file){ { &file_kind, 1, flags & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_DIRECT) }, node_get(node), 0 };
-	fd = sim_fd_new(&o->file);
+	fd = sim_fd_take(&o->file);
 	if (fd < 0)
 		sim_file_put(&o->file);
 	return fd;

@@ -59,7 +59,9 @@ static inline struct sim_file *sim_file_get(struct sim_file *f)
 void sim_file_put(struct sim_file *f);               /* NULL is fine */
 int sim_fd_new(struct sim_file *f);                  /* the lowest free one, which takes the reference; -EMFILE, and does not */
 int sim_fd_close(int fd);
-bool sim_fd_left(void);                              /* may there be one more? */
+/* The two halves of it, for what must not be done without one: 0 or -EMFILE, which may be a fault; and it is taken. */
+int sim_fd_check(void);
+int sim_fd_take(struct sim_file *f);
 int sim_transfer(struct sim_file *f, const struct th_op *op, bool writes); /* READ to SENDMSG */
 void sim_fds_reset(void);
 void sim_gather(const struct sim_io *io, size_t at, char *to, size_t n);   /* n bytes of it, from byte `at` on */

@@ -49,13 +49,14 @@ static int check_open(const struct sim_node *n, int flags)
 int sim_openat(int dir, const char *path, int flags, unsigned mode)
 {
 	struct sim_where w;
-	int code = sim_fs_walk(dir, path, &w), fd;
-	bool is_new = code == 0 && !w.node;
+	int code = sim_fd_check(), fd; /* as in Linux the descriptor comes first, before anything is looked for or made */
+	bool is_new;
 
+	if (code == 0)
+		code = sim_fs_walk(dir, path, &w);
 	if (code < 0)
 		return code;
-	if (!sim_fd_left())
-		return -EMFILE; /* before anything is made */
+	is_new = !w.node;
 	if (is_new && !(flags & O_CREAT))
 		return -ENOENT;
 	code = is_new ? create(&w, mode, &w.node) : check_open(w.node, flags);

@@ -103,3 +103,25 @@ TH_TEST(faithful, what_fits_in_a_socket_is_sent_though_nobody_reads)
 	where = "unix:/greetings";
 	holds(greet_each_other, 1000);
 }
+
+/* --- descriptors: without one nothing is made --- */
+
+static int make_or_not(void *unused)
+{
+	struct stat st;
+	int fd = thrum_openat(AT_FDCWD, "lock", O_CREAT | O_EXCL | O_WRONLY, 0600), code;
+
+	(void)unused;
+	if (fd >= 0)
+		return thrum_close(fd);
+	THRUM_TEST_CHECK(fd == -EMFILE);
+	code = thrum_stat(AT_FDCWD, "lock", 0, &st);
+	THRUM_TEST_CHECK(code == -ENOENT);
+	return 0;
+}
+
+TH_TEST(faithful, who_gets_no_descriptor_makes_no_file)
+{
+	TH_CHECK_EQ(thrum_test_search((thrum_fx){ make_or_not, NULL },
+				      THRUM_TEST_OPTS(.runs = 300 / LESS, .faults = THRUM_TEST_FAULTS(.no_fd = 3)), NULL), 0);
+}
