@@ -148,7 +148,8 @@ static int in_child(void (*fn)(void *), void *arg, bool quiet)
 struct failure {
 	const struct th_world *w;
 	enum th_verdict verdict;
-	struct th_plan plan;
+	struct th_plan from_seed; /* as it was found */
+	struct th_plan plan;    /* made simpler */
 	struct th_sim_pick picks[TH_SIM_PICKS_MAX];
 	char what[THRUM_TEST_WHAT_MAX];
 	unsigned tries;         /* that are left: then it is simple enough */
@@ -246,14 +247,13 @@ static void look_for_one_with(struct failure *f, unsigned depth)
 
 static void simplify(struct failure *f)
 {
-	const struct th_plan from_seed = f->plan;
 	uint64_t before;
 
 	if (th_shared->made.overflow)
 		return;
 	take_choices(f);
 	if (!fails(f, &f->plan)) {
-		f->plan = from_seed;
+		f->plan = f->from_seed;
 		return;
 	}
 	before = th_shared->choices;
@@ -289,7 +289,7 @@ static void tell(struct failure *f, thrum_test_report *r)
 	r->choices_left = f->plan.sim.n_picks;
 	memcpy(r->what, f->what, sizeof r->what);
 	if (th_plan_write(&f->plan, f->w->o.name, r->replay, sizeof r->replay) >= sizeof r->replay) {
-		f->plan.sim.search = TH_SIM_RANDOM; /* too many choices for a line: the seed has to do */
+		f->plan = f->from_seed; /* too many choices for a line: what they came from has to do */
 		(void)th_plan_write(&f->plan, f->w->o.name, r->replay, sizeof r->replay);
 	}
 	if (!f->w->o.quiet)
@@ -304,7 +304,7 @@ static int failed(const struct th_world *w, thrum_test_report *r)
 		return -ENOMEM;
 	f->w = w;
 	f->verdict = th_shared->verdict;
-	f->plan = th_shared->now;
+	f->plan = f->from_seed = th_shared->now;
 	memcpy(f->what, th_shared->what, sizeof f->what);
 	f->tries = f->verdict == TH_HUNG ? TRIES_OF_A_HANG : SHRINK_TRIES; /* each of those takes all the time there is */
 	if (f->verdict != TH_TWICE)

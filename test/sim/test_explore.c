@@ -123,6 +123,45 @@ TH_TEST(explore, a_failure_is_replayed_from_its_line)
 	TH_CHECK(strstr(said.text, "that run does not fail"));
 }
 
+/* --- a failure that takes so many choices that no line holds them --- */
+
+static int toss_a_lot(void *unused)
+{
+	uint32_t heads = 0, mixed = 7;
+
+	(void)unused;
+	for (int i = 0; i < 2000; i++) {
+		uint32_t x = thrum_test_choose(2);
+		heads += x;
+		mixed = mixed * 1103515245 + x * 12345 + 1;
+		mixed ^= mixed >> 13;
+	}
+	THRUM_TEST_CHECK(heads < 950 || mixed % 4 != 0);
+	return 0;
+}
+
+static void replay_tosses(void *unused)
+{
+	(void)unused;
+	(void)thrum_test_replay((thrum_fx){ toss_a_lot, NULL }, NULL, replay_text);
+}
+
+TH_TEST(explore, a_failure_of_too_many_choices_is_replayed_as_it_was_found)
+{
+	for (unsigned search = THRUM_SEARCH_RANDOM; search <= THRUM_SEARCH_PCT; search++) {
+		thrum_test_report r;
+		struct th_said said;
+		int status;
+
+		TH_CHECK_EQ(thrum_test_search((thrum_fx){ toss_a_lot, NULL }, THRUM_TEST_OPTS(.search = search, .quiet = true), &r), 1);
+		TH_CHECK(!strstr(r.replay, "choices="));
+		replay_text = r.replay;
+		status = th_child(replay_tosses, NULL, &said);
+		TH_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+		TH_CHECK(strstr(said.text, "it fails: heads < 950"));
+	}
+}
+
 /* --- an order that one worker never has by itself --- */
 
 struct line {
