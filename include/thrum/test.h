@@ -120,7 +120,8 @@ typedef struct thrum_test_report {
 
 /* Search for a run of `program` that fails. Plain thread, outside of any run; blocks until it is done.
  *   borrows   everything, for the call
- *   returns   0: none failed; 1: one did, *r says which; -EINVAL: an option; -EAGAIN, -ENOMEM: no process or memory to be had;
+ *   returns   0: none failed; 1: one did, *r says which; -EINVAL: an option, or a number
+ *             of the environment that is none; -EAGAIN, -ENOMEM: no process or memory to be had;
  *             -EDEADLK: called from a run
  * `r` may be NULL. With THRUM_TEST_REPLAY='NAME …' in the environment and that name, nothing is searched, but that run is made
  * in this process, where a debugger sees it; another name's call returns 0 at once. So does '@FILE' with the first line of a

@@ -12,6 +12,7 @@
 #include "timeline.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,22 +31,40 @@ enum { TRIES_OF_A_HANG = 5, CALM_CHOICES = 20000000 };
 
 /* --- options --- */
 
-static uint64_t number_from(const char *name, uint64_t otherwise)
+/* What the environment says, if it does. A number that is none must not pass for one: no runs hold whatever the program does. */
+static int number_from(const char *name, uint64_t least, uint64_t *number)
 {
 	const char *text = getenv(name);
+	uint64_t n;
+	char *end;
 
-	return text && *text ? strtoull(text, NULL, 10) : otherwise;
+	if (!text || !*text)
+		return 0;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno || n < least) {
+		fprintf(stderr, "thrum: %s='%s' is not a number from %" PRIu64 " on\n", name, text, least);
+		return -EINVAL;
+	}
+	*number = n;
+	return 0;
 }
 
-static void fill_in(thrum_test_opts *o, uint64_t runs)
+static int fill_in(thrum_test_opts *o, uint64_t runs)
 {
+	int code;
+
 	o->name = o->name ? o->name : "program";
-	o->seed = number_from("THRUM_TEST_SEED", o->seed ? o->seed : 1);
-	o->runs = number_from("THRUM_TEST_RUNS", o->runs ? o->runs : runs);
+	o->seed = o->seed ? o->seed : 1;
+	o->runs = o->runs ? o->runs : runs;
+	code = number_from("THRUM_TEST_SEED", 0, &o->seed);
+	if (code == 0)
+		code = number_from("THRUM_TEST_RUNS", 1, &o->runs);
 	o->choices_max = o->choices_max ? o->choices_max : 5000000;
 	o->seconds = o->seconds ? o->seconds : 20;
 	if (o->depth == 0)
 		o->depth = o->search == THRUM_SEARCH_PCT ? 3 : 2;
+	return code;
 }
 
 static int world_of(struct th_world *w, thrum_fx program, const thrum_test_opts *o, uint64_t runs)
@@ -57,7 +76,8 @@ static int world_of(struct th_world *w, thrum_fx program, const thrum_test_opts 
 		return -EINVAL;
 	if (o)
 		memcpy(&w->o, o, o->size);
-	fill_in(&w->o, runs);
+	if (fill_in(&w->o, runs) < 0)
+		return -EINVAL;
 	if (w->o.search > THRUM_SEARCH_BOUNDED || w->o.depth > TH_SIM_DEPTH_MAX || w->o.workers > 16 || strchr(w->o.name, ' '))
 		return -EINVAL;
 	return 0;

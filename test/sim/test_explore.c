@@ -840,6 +840,25 @@ TH_TEST(explore, a_plain_program_calls_run_itself)
 	TH_CHECK_EQ(thrum_test_search((thrum_fx){ calls_run, NULL }, THRUM_TEST_OPTS(.plain = true), NULL), 0);
 }
 
+/* Else the program has passed each of no runs. */
+TH_TEST(explore, a_number_of_the_environment_that_is_none_is_refused)
+{
+	static const char *const bad[] = { "x", "-1", "10x", " 5", "99999999999999999999999" };
+	static const char *const names[] = { "THRUM_TEST_RUNS", "THRUM_TEST_SEED" };
+	thrum_test_report r;
+
+	for (unsigned i = 0; i < 2; i++) {
+		for (unsigned k = 0; k < sizeof bad / sizeof *bad; k++) {
+			TH_CHECK_EQ(setenv(names[i], bad[k], 1), 0);
+			TH_CHECK_EQ(thrum_test_search(thrum_succeed(), NULL, NULL), -EINVAL);
+		}
+		TH_CHECK_EQ(unsetenv(names[i]), 0);
+	}
+	TH_CHECK(setenv(names[0], "0", 1) == 0 && thrum_test_search(thrum_succeed(), NULL, NULL) == -EINVAL);
+	TH_CHECK(setenv(names[0], "3", 1) == 0 && thrum_test_search(thrum_succeed(), NULL, &r) == 0 && r.runs == 4);
+	TH_CHECK_EQ(unsetenv(names[0]), 0);
+}
+
 TH_TEST(explore, bad_options_are_refused)
 {
 	const thrum_fx none = { NULL, NULL };
