@@ -34,13 +34,19 @@ struct th_sim_pick {
 	enum th_sim_stream stream;
 };
 
+enum { TH_SIM_ARITY_BITS = 14, TH_SIM_ARITY_MAX = (1 << TH_SIM_ARITY_BITS) - 1 };
+static inline uint16_t th_sim_arity(enum th_sim_stream stream, uint32_t n)
+{
+	return (uint16_t)((n < TH_SIM_ARITY_MAX ? n : TH_SIM_ARITY_MAX) | (uint32_t)stream << TH_SIM_ARITY_BITS);
+}
+
 /* What was chosen, for whoever wants it to be the same once more. */
 struct th_sim_record {
 	uint32_t n;
 	bool overflow;           /* there were more */
 	struct th_sim_pick picks[TH_SIM_PICKS_MAX];
-	uint8_t *arity;          /* may be NULL: how many each of the first arity_max choices was one of, at most 63, and 64 times
-	                            its kind */
+	uint16_t *arity;         /* may be NULL: how many each of the first arity_max choices was one of, at most TH_SIM_ARITY_MAX,
+	                            and its kind above that: th_sim_arity() */
 	uint64_t arity_max;
 	void (*on_op)(unsigned kind); /* may be NULL: told of each operation that ends, in the order that fail_op counts */
 };

@@ -63,7 +63,7 @@ static uint32_t chosen(enum th_sim_stream stream, uint32_t value, uint32_t n)
 	if (!r)
 		return value;
 	if (r->arity && c.made < r->arity_max)
-		r->arity[c.made] = (uint8_t)((n < 63 ? n : 63) + 64 * stream);
+		r->arity[c.made] = th_sim_arity(stream, n);
 	if (value == 0)
 		return 0;
 	if (r->n < TH_SIM_PICKS_MAX)

@@ -32,7 +32,7 @@ enum { TRIES_OF_A_HANG = 5, CALM_CHOICES = 20000000 };
 /* --- options --- */
 
 /* What the environment says, if it does. A number that is none must not pass for one: no runs hold whatever the program does. */
-static int number_from(const char *name, uint64_t least, uint64_t *number)
+static int number_from(const char *name, uint64_t least, bool quiet, uint64_t *number)
 {
 	const char *text = getenv(name);
 	uint64_t n;
@@ -43,7 +43,8 @@ static int number_from(const char *name, uint64_t least, uint64_t *number)
 	errno = 0;
 	n = strtoull(text, &end, 10);
 	if (*text < '0' || *text > '9' || *end || errno || n < least) {
-		fprintf(stderr, "thrum: %s='%s' is not a number from %" PRIu64 " on\n", name, text, least);
+		if (!quiet)
+			fprintf(stderr, "thrum: %s='%s' is not a number from %" PRIu64 " on\n", name, text, least);
 		return -EINVAL;
 	}
 	*number = n;
@@ -57,9 +58,9 @@ static int fill_in(thrum_test_opts *o, uint64_t runs)
 	o->name = o->name ? o->name : "program";
 	o->seed = o->seed ? o->seed : 1;
 	o->runs = o->runs ? o->runs : runs;
-	code = number_from("THRUM_TEST_SEED", 0, &o->seed);
+	code = number_from("THRUM_TEST_SEED", 0, o->quiet, &o->seed);
 	if (code == 0)
-		code = number_from("THRUM_TEST_RUNS", 1, &o->runs);
+		code = number_from("THRUM_TEST_RUNS", 1, o->quiet, &o->runs);
 	o->choices_max = o->choices_max ? o->choices_max : 5000000;
 	o->seconds = o->seconds ? o->seconds : 20;
 	if (o->depth == 0)
@@ -251,7 +252,7 @@ static void search_few(void *arg)
 {
 	struct few *few = arg;
 
-	(void)th_search_few(few->f->w, &few->f->plan, few->depth, FEW_RUNS);
+	th_search_few(few->f->w, &few->f->plan, few->depth, FEW_RUNS);
 }
 
 /* All of those that have so few, the latest first: one process makes thousands of them in a second. */

@@ -34,7 +34,7 @@ struct th_shared {
 	unsigned ops;
 	uint8_t op_kinds[TH_OPS_SEEN];
 	struct th_sim_record made;
-	uint8_t arity[TH_ARITIES];
+	uint16_t arity[TH_ARITIES];
 };
 
 extern struct th_shared *th_shared; /* of the search that is under way */

@@ -330,6 +330,38 @@ TH_TEST(explore, bounded_search_is_exhaustive)
 	TH_CHECK(!r.exhausted);
 }
 
+/* --- choices of many values --- */
+
+static int choose_one(void *of)
+{
+	THRUM_TEST_CHECK(thrum_test_choose(*(uint32_t *)of) != 4999);
+	return 0;
+}
+
+static int choose_of_too_many(void *unused)
+{
+	(void)unused;
+	(void)thrum_test_choose(1000000);
+	return 0;
+}
+
+TH_TEST(explore, bounded_search_tries_all_values_or_says_that_it_has_not)
+{
+	uint32_t n = 5000;
+	const thrum_fx fx = { choose_one, &n };
+	thrum_test_opts o = { .size = sizeof o, .search = THRUM_SEARCH_BOUNDED, .depth = 1, .workers = 1, .runs = 100000, .quiet = true };
+	thrum_test_report r;
+
+	TH_CHECK_EQ(thrum_test_search(fx, &o, &r), 1);
+	n = 4999;
+	TH_CHECK_EQ(thrum_test_search(fx, &o, &r), 0);
+	TH_CHECK(r.exhausted && r.runs > 4999);
+	o.runs = 4000;
+	TH_CHECK(thrum_test_search(fx, &o, &r) == 0 && !r.exhausted);
+	o.runs = 100000;
+	TH_CHECK(thrum_test_search((thrum_fx){ choose_of_too_many, NULL }, &o, &r) == 0 && !r.exhausted);
+}
+
 /* --- a failure that takes many choices is made simpler --- */
 
 enum { STEPS = 40, TURNS = 7 };
@@ -845,16 +877,17 @@ TH_TEST(explore, a_number_of_the_environment_that_is_none_is_refused)
 {
 	static const char *const bad[] = { "x", "-1", "10x", " 5", "99999999999999999999999" };
 	static const char *const names[] = { "THRUM_TEST_RUNS", "THRUM_TEST_SEED" };
+	const thrum_test_opts *quietly = THRUM_TEST_OPTS(.quiet = true);
 	thrum_test_report r;
 
 	for (unsigned i = 0; i < 2; i++) {
 		for (unsigned k = 0; k < sizeof bad / sizeof *bad; k++) {
 			TH_CHECK_EQ(setenv(names[i], bad[k], 1), 0);
-			TH_CHECK_EQ(thrum_test_search(thrum_succeed(), NULL, NULL), -EINVAL);
+			TH_CHECK_EQ(thrum_test_search(thrum_succeed(), quietly, NULL), -EINVAL);
 		}
 		TH_CHECK_EQ(unsetenv(names[i]), 0);
 	}
-	TH_CHECK(setenv(names[0], "0", 1) == 0 && thrum_test_search(thrum_succeed(), NULL, NULL) == -EINVAL);
+	TH_CHECK(setenv(names[0], "0", 1) == 0 && thrum_test_search(thrum_succeed(), quietly, NULL) == -EINVAL);
 	TH_CHECK(setenv(names[0], "3", 1) == 0 && thrum_test_search(thrum_succeed(), NULL, &r) == 0 && r.runs == 4);
 	TH_CHECK_EQ(unsetenv(names[0]), 0);
 }
