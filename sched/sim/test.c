@@ -404,9 +404,12 @@ static int search(const struct th_world *w, th_search_fn *fn, thrum_test_report 
 	r->runs = th_shared->runs;
 	r->choices = th_shared->choices;
 	r->exhausted = th_shared->exhausted;
-	if (code == 0 && th_shared->verdict != TH_HELD)
-		code = failed(w, r);
-	return code;
+	if (code < 0 || th_shared->verdict == TH_HELD)
+		return code;
+	if (th_shared->verdict != TH_SKIPPED)
+		return failed(w, r);
+	memcpy(r->what, th_shared->what, sizeof r->what);
+	return THRUM_TEST_SKIPPED_;
 }
 
 static int explore(thrum_fx program, const thrum_test_opts *o, thrum_test_report *ret, uint64_t runs, th_search_fn *fn)

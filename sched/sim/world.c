@@ -64,6 +64,11 @@ void thrum_test_fail_at_(const char *file, unsigned line, const char *fmt, ...)
 	abort();
 }
 
+void thrum_test_skip_(const char *text)
+{
+	fail(TH_SKIPPED, "%s", text);
+}
+
 /* By th_abort(), which aborts. */
 void th_sim_aborts(const char *text)
 {

@@ -15,7 +15,8 @@ enum th_verdict {
 	TH_CHECK,    /* the user's oracle */
 	TH_TWICE,    /* a seed run twice was not the same run */
 	TH_DIED,     /* by a signal, or it called exit() */
-	TH_HUNG
+	TH_HUNG,
+	TH_SKIPPED   /* thrum_test_skip_() */
 };
 
 struct th_world {

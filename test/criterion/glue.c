@@ -53,6 +53,23 @@ ThrumSweep(good, a_cancel_is_heard, cancel, .runs = 2)
 	cr_assert(code == 0 || code == -ECANCELED);
 }
 
+static int skip_in_child(void *unused)
+{
+	(void)unused;
+	cr_skip("not %s", "here");
+	return 0;
+}
+
+ThrumTest(skipped, on_another_fiber)
+{
+	(void)thrum_call((thrum_fx){ skip_in_child, NULL });
+}
+
+Test(skipped, outside_of_a_run_as_ever)
+{
+	cr_skip("nor %s", "there");
+}
+
 ThrumTest(bad, race, .workers = 2, .runs = 20000)
 {
 	add_twice(NULL);
@@ -72,6 +89,11 @@ ThrumTest(bad, expectation_on_another_fiber)
 	const thrum_fx fx[2] = { { assert_in_child, NULL }, { assert_in_child, NULL } };
 
 	(void)thrum_zip_par_n(fx, 2);
+}
+
+ThrumTest(bad, part_of_an_assertion)
+{
+	cr_assert(all(eq(int, 1, 1), eq(str, "abc", "abd")), "letters");
 }
 
 ThrumTest(bad, crash)

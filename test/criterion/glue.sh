@@ -16,9 +16,17 @@ expect() { # TEXT in the log
 expect "Tested: 3 | Passing: 3 | Failing: 0 | Crashing: 0"
 [ "$failed" -eq 0 ] || cat "$work/log"
 
+"$program" --verbose --filter 'skipped/*' >"$work/log" 2>&1 || { echo "skipping fails"; failed=1; }
+expect "Failing: 0 | Crashing: 0"
+expect "not here"
+expect "nor there"
+[ "$failed" -eq 0 ] || cat "$work/log"
+
 "$program" --filter 'bad/*' >"$work/log" 2>&1 && { echo "bad tests pass"; failed=1; }
-expect "Tested: 4 | Passing: 0 | Failing: 4 | Crashing: 0"
+expect "Tested: 5 | Passing: 0 | Failing: 5 | Crashing: 0"
 expect "one was lost"
+expect "eq(int, sum, 3): actual 0, expected 3"
+expect "letters: eq(str"
 expect "is preempted at glue.c:" # that is all of its timeline, and the line where it goes wrong
 expect "THRUM_TEST_REPLAY='bad/race seed="
 expect "died by signal 11"
