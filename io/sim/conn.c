@@ -332,11 +332,18 @@ int th_sim_listener(unsigned connections)
 
 /* --- bytes --- */
 
-/* For MSG_WAITALL, until there is no room for more. */
+/* With MSG_WAITALL, unless there can be no more. Linux takes out of a full buffer and goes on waiting; here the buffer grows, if
+ * it can. */
 static bool wants_more(struct sim_sock *s, const struct sim_io *io)
 {
-	return (io->flags & (MSG_WAITALL | MSG_PEEK | MSG_DONTWAIT)) == MSG_WAITALL && !sim_stream_ended(&s->rx) &&
-	       sim_stream_ready(&s->rx) < io->len && sim_stream_room(&s->rx) > 0;
+	if (!sim_wants_all(io) || sim_stream_ended(&s->rx) || s->error || s->read_shut || sim_stream_ready(&s->rx) >= io->len)
+		return false;
+	if (sim_stream_room(&s->rx) > 0)
+		return true;
+	if (!sim_stream_grow(&s->rx))
+		return false;
+	stir(s->peer);
+	return true;
 }
 
 static int conn_read(struct sim_file *f, struct sim_io *io)
@@ -358,7 +365,7 @@ static int conn_read(struct sim_file *f, struct sim_io *io)
 		stir(s->peer);
 	if (n != 0)
 		return n;
-	if (s->error)
+	if (s->error && s->error != -EPIPE) /* that is of a reset after the end: a read sees the end, and a write the error */
 		return take_error(s);
 	return sim_stream_ended(&s->rx) || s->read_shut ? 0 : -EAGAIN;
 }

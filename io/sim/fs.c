@@ -278,11 +278,21 @@ static int file_read(struct sim_file *f, struct sim_io *io)
 	return (int)n;
 }
 
+/* How large it can become. */
+static uint64_t size_max(const struct sim_node *n)
+{
+	uint64_t used = fs.bytes < sim_faults.disk_bytes ? fs.bytes : sim_faults.disk_bytes;
+
+	return sim_faults.disk_bytes ? n->size + (sim_faults.disk_bytes - used) : UINT64_MAX;
+}
+
 /* As much as the disk has room for. */
 static int write_at(struct sim_node *node, const struct sim_io *io, size_t at, size_t n)
 {
-	int code = sim_fault(sim_faults.no_space) ? -ENOSPC : 0;
+	int code = sim_fault(sim_faults.no_space) || at >= size_max(node) ? -ENOSPC : 0;
 
+	if (code == 0 && n > size_max(node) - at)
+		n = (size_t)(size_max(node) - at);
 	if (code == 0 && at + n > node->size)
 		code = sim_node_resize(node, at + n);
 	if (code < 0)

@@ -125,3 +125,123 @@ TH_TEST(faithful, who_gets_no_descriptor_makes_no_file)
 	TH_CHECK_EQ(thrum_test_search((thrum_fx){ make_or_not, NULL },
 				      THRUM_TEST_OPTS(.runs = 300 / LESS, .faults = THRUM_TEST_FAULTS(.no_fd = 3)), NULL), 0);
 }
+
+/* --- a full disk: what fits is written --- */
+
+static int fill_the_disk(void *unused)
+{
+	char text[300] = "log";
+	struct stat st;
+	size_t done;
+	int fd = thrum_openat(AT_FDCWD, "log", O_CREAT | O_WRONLY, 0600), code;
+
+	(void)unused;
+	if (fd < 0)
+		return fd;
+	THRUM_TEST_CHECK(thrum_pwrite(fd, text, 100, 100) > 0);
+	code = thrum_pwrite_all(fd, text, sizeof text, 100, &done);
+	THRUM_TEST_CHECK(code == -ENOSPC && done == 200);
+	THRUM_TEST_CHECK(thrum_write(fd, text, 50) > 0); /* where there is some already */
+	THRUM_TEST_CHECK(thrum_fstat(fd, &st) == 0 && st.st_size == 300);
+	return thrum_close(fd);
+}
+
+TH_TEST(faithful, a_write_beyond_the_disk_is_a_short_one)
+{
+	TH_CHECK_EQ(thrum_test_search((thrum_fx){ fill_the_disk, NULL },
+				      THRUM_TEST_OPTS(.runs = 300 / LESS, .faults = THRUM_TEST_FAULTS(.disk_bytes = 300)), NULL), 0);
+}
+
+/* --- what a receive says --- */
+
+static int accept_and_close(void *listener)
+{
+	int fd = thrum_accept(*(int *)listener, NULL, NULL);
+
+	return fd < 0 ? fd : thrum_close(fd);
+}
+
+/* The end has come before the reset that the own bytes are answered with. */
+static int send_to_the_end(void *unused)
+{
+	int fd = thrum_dial("127.0.0.1:80");
+	char c;
+
+	(void)unused;
+	if (fd < 0)
+		return fd;
+	THRUM_TEST_CHECK(thrum_recv(fd, &c, 1, 0) == 0);
+	THRUM_TEST_CHECK(thrum_send(fd, "x", 1, 0) == 1);
+	(void)thrum_sleep(thrum_ms(10));
+	for (int i = 0; i < 2; i++)
+		THRUM_TEST_CHECK(thrum_recv(fd, &c, 1, 0) == 0);
+	for (int i = 0; i < 2; i++)
+		THRUM_TEST_CHECK(thrum_send(fd, "x", 1, MSG_NOSIGNAL) == -EPIPE);
+	THRUM_TEST_CHECK(thrum_recv(fd, &c, 1, 0) == 0);
+	return thrum_close(fd);
+}
+
+static int between(int (*host)(void *), int (*guest)(void *))
+{
+	int listener = thrum_listen_on("127.0.0.1:80", NULL), code;
+
+	if (listener < 0)
+		return listener;
+	code = thrum_zip_par((thrum_fx){ host, &listener }, (thrum_fx){ guest, NULL });
+	(void)thrum_close(listener);
+	return code;
+}
+
+static int reset_after_the_end(void *unused)
+{
+	(void)unused;
+	return between(accept_and_close, send_to_the_end);
+}
+
+TH_TEST(faithful, after_the_end_a_reset_is_told_to_who_sends)
+{
+	holds(reset_after_the_end, 1000);
+}
+
+enum { ALL = 30000, PART = 1000 }; /* ALL: more than any socket holds here */
+
+static int send_in_parts(void *listener)
+{
+	static const char part[PART] = "part";
+	int fd = thrum_accept(*(int *)listener, NULL, NULL), code = 0;
+
+	for (int i = 0; i < ALL / PART && fd >= 0 && code == 0; i++)
+		code = thrum_send_all(fd, part, PART, 0, NULL);
+	if (fd < 0)
+		return fd;
+	(void)thrum_close(fd);
+	return code;
+}
+
+static int receive_all(void *unused)
+{
+	static char all[ALL];
+	int fd = thrum_dial("127.0.0.1:80");
+
+	(void)unused;
+	if (fd < 0)
+		return fd;
+	for (size_t at = 0, n; at < ALL; at += n) {
+		n = 1 + thrum_test_choose((uint32_t)(ALL - at));
+		THRUM_TEST_CHECK(thrum_recv(fd, all + at, n, MSG_WAITALL) == (ssize_t)n);
+	}
+	for (size_t i = 0; i < ALL; i += PART)
+		THRUM_TEST_CHECK(memcmp(all + i, "part", 5) == 0);
+	return thrum_close(fd);
+}
+
+static int wait_for_all(void *unused)
+{
+	(void)unused;
+	return between(send_in_parts, receive_all);
+}
+
+TH_TEST(faithful, MSG_WAITALL_waits_for_all)
+{
+	holds(wait_for_all, 500);
+}
