@@ -1,6 +1,7 @@
 /* sched/opts.c: what a program asks for and the environment says, completed by defaults. */
 #include "opts.h"
 #include "../io/lent.h"
+#include "../io/sim/sim.h"
 #include "worker.h"
 #include <errno.h>
 #include <sched.h>
@@ -18,6 +19,21 @@ enum {
 	OPTS_FIRST_SIZE = offsetof(thrum_opts, observe) /* of version 0.1.0 */
 };
 
+static bool is_simulated(void) /* where seeds mean the same on every machine */
+{
+#ifdef TH_SIM
+	return true;
+#else
+	return false;
+#endif
+}
+
+/* One thread plays them all: more than a few show nothing new. */
+static unsigned workers_max(void)
+{
+	return is_simulated() ? TH_SIM_WORKERS_MAX : WORKERS_MAX;
+}
+
 static unsigned usable_cpus(void)
 {
 	cpu_set_t set;
@@ -28,28 +44,19 @@ static unsigned usable_cpus(void)
 	return n > 0 ? (unsigned)n : 1;
 }
 
-static bool is_simulated(void) /* where seeds mean the same on every machine */
-{
-#ifdef TH_SIM
-	return true;
-#else
-	return false;
-#endif
-}
-
 static int default_workers(unsigned *ret_n)
 {
 	const char *text = getenv("THRUM_WORKERS");
 	unsigned long n;
 	char *end;
 
-	*ret_n = usable_cpus();
+	*ret_n = is_simulated() ? TH_SIM_WORKERS : usable_cpus();
 	if (*ret_n > WORKERS_MAX)
 		*ret_n = WORKERS_MAX;
 	if (!text || !*text)
 		return 0;
 	n = strtoul(text, &end, 10);
-	if (*end || n == 0 || n > WORKERS_MAX)
+	if (*end || n == 0 || n > workers_max())
 		return -EINVAL;
 	*ret_n = (unsigned)n;
 	return 0;
@@ -101,7 +108,7 @@ int th_opts_resolve(const thrum_opts *given, thrum_opts *o)
 		memcpy(o, given, given->size);
 	}
 	if (o->blocking_threads > TH_BLOCKERS_MAX || o->backend > THRUM_BACKEND_EPOLL || o->clock > THRUM_CLOCK_JUMP ||
-	    o->workers > WORKERS_MAX || o->ring_entries > RING_ENTRIES_MAX || o->stack_bytes > (size_t)1 << 40)
+	    o->workers > workers_max() || o->ring_entries > RING_ENTRIES_MAX || o->stack_bytes > (size_t)1 << 40)
 		return -EINVAL;
 	r = resolve_meter(o);
 	if (r == 0)

@@ -92,7 +92,8 @@ typedef struct thrum_test_opts {
 	unsigned search;       /* THRUM_SEARCH_… */
 	unsigned depth;        /* 0: 3 for PCT, 2 for BOUNDED; at most 16 */
 	bool coarse;           /* other workers go on only where a fiber suspends: faster, and finds less */
-	bool plain;            /* the program is no effect, but calls thrum_run() itself: with options of its own, not these */
+	bool plain;            /* the program is no effect, but calls thrum_run() itself: with options of its own, not these; without
+	                          a number of workers there are 2, and more than 16 are -EINVAL */
 	bool any_code;         /* else a run must return 0 or more; in a sweep any code is allowed */
 	const thrum_opts *run; /* for thrum_run(), but workers and clock; may be NULL */
 	bool (*check)(const thrum_test_run *run, void *arg); /* an oracle of your own; false: the run has failed */

@@ -23,6 +23,7 @@ struct th_sim_report {
 };
 
 enum th_sim_search { TH_SIM_RANDOM, TH_SIM_PCT, TH_SIM_GIVEN }; /* sched/sim/choices.c */
+enum { TH_SIM_WORKERS_MAX = 16, TH_SIM_WORKERS = 2 }; /* of a runtime; without a word from anybody: wherever the run is made */
 enum { TH_SIM_PICKS_MAX = 1 << 16, TH_SIM_DEPTH_MAX = 16 };
 
 /* A choice that is not 0: number `step` of its kind: preemptions, the scheduler's own, and what happens in the world. Of each

@@ -22,7 +22,7 @@
 #include <string.h>
 #undef aligned_alloc /* not one of the library's (sched/sim/memory.h) */
 
-enum { VTHREADS_MAX = 32, STACK = 256 * 1024 };
+enum { VTHREADS_MAX = 2 * TH_SIM_WORKERS_MAX, STACK = 256 * 1024 };
 
 enum state { RUNNABLE, PARKED, EXITED };
 
@@ -142,11 +142,14 @@ void th_sim_point(void)
 		maybe_switch(__builtin_return_address(0));
 }
 
+/* Of slot 0 what it is now: what it was when it last switched may be a worker of a runtime that is gone. */
 static struct th_worker *worker_of(unsigned i)
 {
 	struct vthread *v = &sim.v[i];
 
-	return i ? v->worker : v->self ? v->self : th_worker_self();
+	if (i)
+		return v->worker;
+	return sim.current == 0 ? th_worker_self() : v->self;
 }
 
 /* Everyone is parked, so a worker that has work has not been woken for it: the next timer would hide that. */
@@ -245,7 +248,9 @@ static int vthread_start(const struct vthread *what)
 
 	while (i < sim.n && sim.v[i].stack)
 		i++;
-	TH_ASSERT(sim.active && i < VTHREADS_MAX);
+	TH_ASSERT(sim.active);
+	if (i == VTHREADS_MAX)
+		return -EAGAIN; /* as the real one may say */
 	th_tsan_acquire(&sim); /* whoever had the slot before */
 	if (!stacks[i])
 		stacks[i] = aligned_alloc(4096, STACK);
@@ -273,6 +278,7 @@ static void vthread_join(struct vthread *v)
 		run_others();
 	th_context_fini(&v->own);
 	v->stack = NULL; /* the slot's; the next one gets it */
+	v->worker = NULL; /* it may be gone before there is a next one */
 	th_tsan_release(&sim);
 }
 

@@ -4,6 +4,7 @@
 #include "../support/child.h"
 #include "../support/test.h"
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <thrum.h>
@@ -870,6 +871,47 @@ static int calls_run(void *unused)
 TH_TEST(explore, a_plain_program_calls_run_itself)
 {
 	TH_CHECK_EQ(thrum_test_search((thrum_fx){ calls_run, NULL }, THRUM_TEST_OPTS(.plain = true), NULL), 0);
+}
+
+static int takes_what_there_is(void *ret_workers)
+{
+	*(unsigned *)ret_workers = thrum_workers();
+	return thrum_zip_par(thrum_succeed(), thrum_succeed());
+}
+
+static int runs_of_many_workers(void *unused)
+{
+	unsigned workers;
+	const thrum_fx fx = { takes_what_there_is, &workers };
+	thrum_rt *rt[3];
+	int n = 0, code;
+
+	(void)unused;
+	THRUM_TEST_CHECK(thrum_run(NULL, fx) == 0 && workers == 2); /* also where there is one CPU, or 64 */
+	THRUM_TEST_CHECK(thrum_run(THRUM_OPTS(.workers = 16), fx) == 0 && workers == 16);
+	THRUM_TEST_CHECK(thrum_run(THRUM_OPTS(.workers = 17), fx) == -EINVAL);
+	do
+		code = thrum_rt_open(THRUM_OPTS(.workers = 12), &rt[n]);
+	while (code == 0 && ++n < 3);
+	THRUM_TEST_CHECK(n == 2 && code == -EAGAIN); /* no threads are left */
+	while (n > 0)
+		thrum_rt_close(rt[--n]);
+	return 0;
+}
+
+TH_TEST(explore, the_number_of_workers_is_not_the_machines)
+{
+	cpu_set_t all, one;
+
+	TH_CHECK_EQ(unsetenv("THRUM_WORKERS"), 0);
+	TH_CHECK_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+	CPU_ZERO(&one);
+	for (size_t i = 0; CPU_COUNT(&one) == 0; i++)
+		if (CPU_ISSET(i, &all))
+			CPU_SET(i, &one);
+	TH_CHECK_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+	TH_CHECK_EQ(thrum_test_search((thrum_fx){ runs_of_many_workers, NULL }, THRUM_TEST_OPTS(.plain = true, .runs = 20), NULL), 0);
+	TH_CHECK_EQ(sched_setaffinity(0, sizeof all, &all), 0);
 }
 
 /* Else the program has passed each of no runs. */
