@@ -136,7 +136,8 @@ THRUM_API int thrum_test_search(thrum_fx program, const thrum_test_opts *o, thru
 THRUM_API int thrum_test_sweep_cancel(thrum_fx program, const thrum_test_opts *o, thrum_test_report *r);
 
 /* The same with each allocation of the library failing in turn; and with each operation failing in turn with each errno that
- * the kernel may give for it. */
+ * the kernel may give for it: those of sockets and open files, and the calls on paths and files of thrum/file.h. Names
+ * (thrum_getaddrinfo()) and the starting of processes have none. */
 THRUM_API int thrum_test_sweep_memory(thrum_fx program, const thrum_test_opts *o, thrum_test_report *r);
 THRUM_API int thrum_test_sweep_io(thrum_fx program, const thrum_test_opts *o, thrum_test_report *r);
 

@@ -16,6 +16,23 @@ static void take_a_while(void)
 		th_sim_block(th_sim_choose(DISK_TICKS) * TH_SIM_TICK_NS);
 }
 
+/* Of a call that a thread of the pool makes; what a fiber makes is in the way of something else. 0, or the failure with which it
+ * ends without having been done. Until end(). */
+static int begin(unsigned kind)
+{
+	bool on_pool = !th_self();
+
+	take_a_while();
+	TH_TSAN_PRIVATE_BEGIN();
+	return on_pool ? th_sim_op_fault(kind) : 0;
+}
+
+static int end(int code)
+{
+	TH_TSAN_PRIVATE_END();
+	return sim_errno(code);
+}
+
 /* --- opening --- */
 
 static int create(const struct sim_where *w, unsigned mode, struct sim_node **ret_node)
@@ -70,13 +87,9 @@ int sim_openat(int dir, const char *path, int flags, unsigned mode)
 
 static int open_now(int dir, const char *path, int flags, unsigned mode)
 {
-	int code;
+	int code = begin(TH_OP_OPENAT);
 
-	take_a_while();
-	TH_TSAN_PRIVATE_BEGIN();
-	code = sim_openat(dir, path, flags, mode);
-	TH_TSAN_PRIVATE_END();
-	return sim_errno(code);
+	return end(code < 0 ? code : sim_openat(dir, path, flags, mode));
 }
 
 int th_sys_openat(int dir, const char *path, int flags, ...)
@@ -152,13 +165,9 @@ static int stat_at(int dir, const char *path, struct stat *st, int flags)
 
 int th_sys_fstatat(int dir, const char *path, struct stat *ret, int flags)
 {
-	int code;
+	int code = begin(path && *path ? TH_SIM_STAT : TH_SIM_FSTAT);
 
-	take_a_while();
-	TH_TSAN_PRIVATE_BEGIN();
-	code = stat_at(dir, path, ret, flags);
-	TH_TSAN_PRIVATE_END();
-	return sim_errno(code);
+	return end(code < 0 ? code : stat_at(dir, path, ret, flags));
 }
 
 int th_sys_stat(const char *path, struct stat *ret)
@@ -205,8 +214,9 @@ int th_sys_statx(int dir, const char *path, int flags, unsigned mask, struct sta
 /* The disk is as safe before as after. */
 int th_sys_fsync(int fd)
 {
-	take_a_while();
-	return sim_errno(!sim_file_of(fd) ? -EBADF : sim_fault(sim_faults.no_space) ? -ENOSPC : 0);
+	int code = begin(TH_SIM_SYNC);
+
+	return end(code < 0 ? code : !sim_file_of(fd) ? -EBADF : sim_fault(sim_faults.no_space) ? -ENOSPC : 0);
 }
 
 int th_sys_fdatasync(int fd)
@@ -228,24 +238,16 @@ static int truncate_to(int fd, off_t length)
 
 int th_sys_ftruncate(int fd, off_t length)
 {
-	int code;
+	int code = begin(TH_SIM_TRUNCATE);
 
-	take_a_while();
-	TH_TSAN_PRIVATE_BEGIN();
-	code = truncate_to(fd, length);
-	TH_TSAN_PRIVATE_END();
-	return sim_errno(code);
+	return end(code < 0 ? code : truncate_to(fd, length));
 }
 
 ssize_t th_sys_getdents64(int fd, void *buf, size_t n)
 {
-	ssize_t res;
+	int code = begin(TH_SIM_LIST);
 
-	take_a_while();
-	TH_TSAN_PRIVATE_BEGIN();
-	res = sim_fs_list(fd, buf, n);
-	TH_TSAN_PRIVATE_END();
-	return sim_errno((int)res);
+	return end(code < 0 ? code : (int)sim_fs_list(fd, buf, n));
 }
 
 /* --- the calls on entries --- */
@@ -273,13 +275,9 @@ static int unlink_at(int dir, const char *path, int flags)
 
 int th_sys_unlinkat(int dir, const char *path, int flags)
 {
-	int code;
+	int code = begin(TH_SIM_UNLINK);
 
-	take_a_while();
-	TH_TSAN_PRIVATE_BEGIN();
-	code = unlink_at(dir, path, flags);
-	TH_TSAN_PRIVATE_END();
-	return sim_errno(code);
+	return end(code < 0 ? code : unlink_at(dir, path, flags));
 }
 
 int th_sys_unlink(const char *path)
@@ -303,13 +301,9 @@ static int make_dir(int dir, const char *path, mode_t mode)
 
 int th_sys_mkdirat(int dir, const char *path, mode_t mode)
 {
-	int code;
+	int code = begin(TH_SIM_MKDIR);
 
-	take_a_while();
-	TH_TSAN_PRIVATE_BEGIN();
-	code = make_dir(dir, path, mode);
-	TH_TSAN_PRIVATE_END();
-	return sim_errno(code);
+	return end(code < 0 ? code : make_dir(dir, path, mode));
 }
 
 static bool is_below(const struct sim_node *n, const struct sim_node *dir)
@@ -383,13 +377,9 @@ static int rename_at(int from_dir, const char *from_path, int to_dir, const char
 
 int th_sys_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
 {
-	int code;
+	int code = begin(TH_SIM_RENAME);
 
-	take_a_while();
-	TH_TSAN_PRIVATE_BEGIN();
-	code = rename_at(from_dir, from, to_dir, to, flags);
-	TH_TSAN_PRIVATE_END();
-	return sim_errno(code);
+	return end(code < 0 ? code : rename_at(from_dir, from, to_dir, to, flags));
 }
 
 /* There are no links here. */

@@ -104,7 +104,9 @@ void th_sim_starts(struct th_node *n);
 void th_sim_lets_others(struct th_fiber *f); /* a shuffled one, at a call that may suspend */
 void th_sim_at(struct th_fiber *f, enum th_sim_where where);
 void th_sim_suspends(void);            /* the running fiber is about to: coarse runs may switch there */
-/* 0, or the -errno with which the operation of that kind (io/op.h) ends without having been done. */
+/* 0, or the -errno with which the operation of that kind ends without having been done: one of io/op.h, or a call on files and
+ * paths that a thread of the blocking pool makes. */
+enum { TH_SIM_STAT = 32, TH_SIM_FSTAT, TH_SIM_SYNC, TH_SIM_TRUNCATE, TH_SIM_UNLINK, TH_SIM_MKDIR, TH_SIM_RENAME, TH_SIM_LIST };
 int th_sim_op_fault(unsigned kind);
 uint64_t th_sim_seed(void);
 

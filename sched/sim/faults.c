@@ -137,6 +137,14 @@ static const unsigned char legal[][8] = {
 	[TH_OP_CONNECT] = { ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EADDRNOTAVAIL },
 	[TH_OP_OPENAT] = { EMFILE, ENFILE, ENOENT, EACCES, ENOMEM },
 	[TH_OP_RECV_LENT] = { ECONNRESET, ETIMEDOUT },
+	[TH_SIM_STAT] = { EACCES, ENOMEM },
+	[TH_SIM_FSTAT] = { ENOMEM },
+	[TH_SIM_SYNC] = { EIO, ENOSPC },
+	[TH_SIM_TRUNCATE] = { EIO, ENOSPC },
+	[TH_SIM_UNLINK] = { EIO, EACCES },
+	[TH_SIM_MKDIR] = { ENOSPC, EACCES },
+	[TH_SIM_RENAME] = { EIO, ENOSPC, EACCES },
+	[TH_SIM_LIST] = { EIO },
 };
 
 int th_faults_legal(unsigned kind, unsigned k)

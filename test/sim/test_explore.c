@@ -4,10 +4,12 @@
 #include "../support/child.h"
 #include "../support/test.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <thrum.h>
+#include <thrum/file.h>
 #include <thrum/test.h>
 #include <unistd.h>
 
@@ -755,6 +757,47 @@ TH_TEST(explore, the_sweep_of_operations_finds_an_error_taken_for_an_end)
 	TH_CHECK(r.runs > 20 / LESS * 10);
 	TH_CHECK_EQ(thrum_test_sweep_cancel(talk_fx(&careful), THRUM_TEST_OPTS(.runs = 20 / LESS), NULL), 0);
 	TH_CHECK_EQ(thrum_test_sweep_memory(talk_fx(&careful), THRUM_TEST_OPTS(.runs = 20 / LESS), NULL), 0);
+}
+
+/* --- a file that is written beside the one that it replaces --- */
+
+static int write_new(void)
+{
+	int fd = thrum_openat(AT_FDCWD, "new", O_CREAT | O_WRONLY, 0600), code;
+
+	if (fd < 0)
+		return fd;
+	code = thrum_write_all(fd, "text", 4, NULL);
+	if (code == 0)
+		code = thrum_fsync(fd);
+	(void)thrum_close(fd);
+	return code;
+}
+
+static int save(bool *careful)
+{
+	struct stat st;
+	int code = write_new(), renamed;
+
+	if (code < 0)
+		return code;
+	renamed = thrum_rename(AT_FDCWD, "new", AT_FDCWD, "file", 0);
+	if (*careful && renamed < 0)
+		return renamed; /* that is what the other one forgets */
+	THRUM_TEST_CHECK(thrum_stat(AT_FDCWD, "file", 0, &st) != -ENOENT);
+	return 0;
+}
+THRUM_FX(save, bool);
+
+TH_TEST(explore, the_sweep_of_operations_has_calls_on_paths_fail)
+{
+	bool careless = false, careful = true;
+	thrum_test_report r;
+
+	TH_CHECK_EQ(thrum_test_search(save_fx(&careless), THRUM_TEST_OPTS(.runs = 300 / LESS), NULL), 0);
+	TH_CHECK_EQ(thrum_test_sweep_io(save_fx(&careless), THRUM_TEST_OPTS(.quiet = true), &r), 1);
+	TH_CHECK(strstr(r.replay, " operation="));
+	TH_CHECK_EQ(thrum_test_sweep_io(save_fx(&careful), THRUM_TEST_OPTS(.runs = 20 / LESS), NULL), 0);
 }
 
 TH_TEST(explore, faults_of_the_world_are_had_by_chance)
