@@ -21,9 +21,13 @@
  * when a release runs twice or before one that was registered later. And when `check` says so. A search makes one run in 64
  * twice, which must be the same: else nothing that it finds could be had again.
  *
- * The world has TCP, UDP and Unix sockets on its own loopback, pipes, files on a disk of its own, signals that the program
- * sends itself, names: "localhost" and addresses, and processes of programs that you describe (.programs). What your program asks
- * the kernel for by itself, past thrum, is the real one's.
+ * The world has what thrum's own calls make: sockets of thrum_dial(), thrum_dial_addrs(), thrum_listen_on() and thrum_accept(), on
+ * its own loopback; files and directories on a disk of its own, empty at first; names: "localhost" and addresses; processes of
+ * programs that you describe (.programs), with their pipes. What your program asks the kernel for by itself, past thrum, is the
+ * real one's, and is nothing to the calls of thrum there: a descriptor of socket(2), pipe2(2) or open(2) is -EBADF to them. So a
+ * UDP server, which begins with socket(2), cannot be played, nor a pair of sockets or a pipe between two fibers; and raise(3) and
+ * kill(2) reach the process that plays, not thrum_signals_recv(). One thread plays all workers: a pthread mutex that is held over a
+ * call of thrum, or over thrum_test_point(), stops it for ever where on real threads one worker waits for another.
  *
  * What is simulated: sequentially consistent interleavings of the library's own atomic accesses, and of yours where you call
  * thrum_test_point(); a data race between those points is not seen (that is what ThreadSanitizer is for; both go together). */

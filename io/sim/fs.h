@@ -35,7 +35,7 @@ int sim_fs_link(const struct sim_where *at, struct sim_node *node);  /* a new en
 void sim_fs_unlink(struct sim_node *dir, struct sim_node *node, const char *name);
 struct sim_node *sim_node_of(int fd, int *ret_code);                 /* of an open file or directory; NULL */
 int sim_node_resize(struct sim_node *n, size_t size);                /* -ENOSPC */
-int sim_fs_open(struct sim_node *node, int flags);                   /* a descriptor, after sim_fd_check(); takes a reference of its own */
+int sim_fs_open(struct sim_node *node, int flags);                   /* a descriptor, after sim_fd_check(); takes a reference */
 ssize_t sim_fs_list(int fd, void *buf, size_t n);
 
 #endif

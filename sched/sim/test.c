@@ -79,7 +79,8 @@ static int world_of(struct th_world *w, thrum_fx program, const thrum_test_opts 
 		memcpy(&w->o, o, o->size);
 	if (fill_in(&w->o, runs) < 0)
 		return -EINVAL;
-	if (w->o.search > THRUM_SEARCH_BOUNDED || w->o.depth > TH_SIM_DEPTH_MAX || w->o.workers > TH_SIM_WORKERS_MAX || strchr(w->o.name, ' '))
+	if (w->o.search > THRUM_SEARCH_BOUNDED || w->o.depth > TH_SIM_DEPTH_MAX || w->o.workers > TH_SIM_WORKERS_MAX ||
+	    strchr(w->o.name, ' '))
 		return -EINVAL;
 	return 0;
 }
