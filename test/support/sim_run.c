@@ -46,6 +46,7 @@ static void check_oracles(const struct th_sim_report *r, int code)
 	TH_CHECK_EQ(r->ops_left, 0);
 	TH_CHECK_EQ(r->fds_left, 0);
 	TH_CHECK_EQ(r->debts_left, 0);
+	TH_CHECK_EQ(r->allocs_left, 0);
 	TH_CHECK_EQ(sim_counts.alive, 0);
 	TH_CHECK_EQ(sim_counts.held, 0);
 	TH_CHECK_EQ(sim_counts.acquired, sim_counts.released);
