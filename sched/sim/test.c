@@ -275,7 +275,8 @@ static void simplify(struct failure *f)
 		return;
 	take_choices(f);
 	if (!fails(f, &f->plan)) {
-		f->plan = f->from_seed;
+		if (f->from_seed.sim.search != TH_SIM_GIVEN) /* whose list was the child's, and is gone */
+			f->plan = f->from_seed;
 		return;
 	}
 	before = th_shared->choices;

@@ -333,6 +333,28 @@ TH_TEST(explore, bounded_search_is_exhaustive)
 	TH_CHECK(!r.exhausted);
 }
 
+static int times_run;
+
+static int wears_out(void *unused)
+{
+	(void)unused;
+	for (int i = 0; i < 30; i++)
+		(void)thrum_test_choose(4);
+	THRUM_TEST_CHECK(++times_run < 200);
+	return 0;
+}
+
+/* It fails because of what earlier runs have left: once more it does not, and its line says what it was all the same. */
+TH_TEST(explore, a_bounded_run_that_fails_only_once_has_a_replay)
+{
+	const thrum_fx fx = { wears_out, NULL };
+	thrum_test_report r;
+
+	TH_CHECK_EQ(thrum_test_search(fx, THRUM_TEST_OPTS(.search = THRUM_SEARCH_BOUNDED, .quiet = true), &r), 1);
+	TH_CHECK(r.runs == 200 && r.choices_left <= 2 && strstr(r.replay, " choices="));
+	TH_CHECK_EQ(thrum_test_replay(fx, NULL, r.replay), 0);
+}
+
 /* --- choices of many values --- */
 
 static int choose_one(void *of)
