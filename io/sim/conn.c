@@ -332,20 +332,6 @@ int th_sim_listener(unsigned connections)
 
 /* --- bytes --- */
 
-/* With MSG_WAITALL, unless there can be no more. Linux takes out of a full buffer and goes on waiting; here the buffer grows, if
- * it can. */
-static bool wants_more(struct sim_sock *s, const struct sim_io *io)
-{
-	if (!sim_wants_all(io) || sim_stream_ended(&s->rx) || s->error || s->read_shut || sim_stream_ready(&s->rx) >= io->len)
-		return false;
-	if (sim_stream_room(&s->rx) > 0)
-		return true;
-	if (!sim_stream_grow(&s->rx))
-		return false;
-	stir(s->peer);
-	return true;
-}
-
 static int conn_read(struct sim_file *f, struct sim_io *io)
 {
 	struct sim_sock *s = of(f);
@@ -358,8 +344,6 @@ static int conn_read(struct sim_file *f, struct sim_io *io)
 		return s->error ? take_error(s) : -ENOTCONN;
 	if (io->len == 0)
 		return 0;
-	if (wants_more(s, io))
-		return -EAGAIN;
 	n = sim_stream_get(&s->rx, io);
 	if (n > 0)
 		stir(s->peer);

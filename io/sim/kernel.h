@@ -110,11 +110,6 @@ int64_t sim_stream_next(struct sim_stream *s);
 int sim_stream_put(struct sim_stream *s, const struct sim_io *io, int64_t at);
 /* Into a transfer: how many; 0: there are none now. */
 int sim_stream_get(struct sim_stream *s, struct sim_io *io);
-static inline bool sim_wants_all(const struct sim_io *io)
-{
-	return (io->flags & (MSG_WAITALL | MSG_PEEK | MSG_DONTWAIT)) == MSG_WAITALL;
-}
-bool sim_stream_grow(struct sim_stream *s);          /* by itself, when there is no room; false: no memory */
 void sim_stream_end(struct sim_stream *s, int64_t at);
 void sim_stream_cut(struct sim_stream *s);           /* what has not arrived never will */
 

@@ -106,20 +106,6 @@ int sim_stream_put(struct sim_stream *s, const struct sim_io *io, int64_t at)
 	return (int)n;
 }
 
-bool sim_stream_grow(struct sim_stream *s)
-{
-	char *bytes = malloc(2 * s->size);
-
-	if (!bytes)
-		return false;
-	for (uint64_t i = s->out; i < s->in; i++)
-		bytes[i % (2 * s->size)] = s->bytes[i % s->size];
-	free(s->bytes);
-	s->bytes = bytes;
-	s->size *= 2;
-	return true;
-}
-
 /* Copy n bytes out, without taking them. */
 static void peek(const struct sim_stream *s, const struct sim_io *io, size_t n)
 {
@@ -138,8 +124,7 @@ int sim_stream_get(struct sim_stream *s, struct sim_io *io)
 	if (n == 0)
 		return 0;
 	n = n < io->len ? n : io->len;
-	n = n < most ? n : most;
-	n = sim_wants_all(io) ? n : sim_some(n);
+	n = sim_some(n < most ? n : most);
 	peek(s, io, n);
 	if (io->flags & MSG_PEEK)
 		return (int)n;
