@@ -14,6 +14,7 @@
  * supervisor reads the count, looks at everything, and waits if the count is still the same: nothing is missed. It
  * waits by sleeping, up to the next restart, in a scope that an event cancels (as the starters of core/hedge.c).
  * Everything else belongs to the supervisor's fiber. */
+#include "cause.h"
 #include "clock.h"
 #include "deep.h"
 #include "hooks.h"
@@ -580,6 +581,7 @@ int thrum_supervise(const thrum_child_spec *specs, size_t n, const thrum_supervi
 {
 	struct supervisor s = { .n = n };
 	struct th_fiber *f = th_self();
+	struct th_cause_kept kept;
 	int r;
 
 	if (!f)
@@ -591,9 +593,11 @@ int thrum_supervise(const thrum_child_spec *specs, size_t n, const thrum_supervi
 		return -ECANCELED;
 	if (n == 0)
 		return 0;
+	kept = th_cause_keep(f);
 	r = init(&s, specs, o);
 	if (r == 0)
 		r = supervise(f, &s);
+	r = th_cause_settle(f, &kept, r);
 	free(s.slots);
 	free(s.restarts);
 	return r;

@@ -686,6 +686,9 @@ TH_FIBER_TEST(JUMP, cause, stays_when_a_call_succeeds_in_the_end_G1)
 	CHECK_STAYS(thrum_or_else(thrum_fail(E_TWO), thrum_succeed()));
 	CHECK_STAYS(thrum_catch_cause(thrum_fail(E_ONE), look, &seen));
 	CHECK_STAYS(thrum_catch_cause((thrum_fx){ dies, NULL }, look, &seen));
+	runs = 0;
+	CHECK_STAYS(thrum_supervise(&(thrum_child_spec){ .fx = fails_at_first_fx(&runs), .restart = THRUM_RESTART_TRANSIENT }, 1, NULL));
+	TH_CHECK_EQ(runs, 2);
 	TH_CHECK_EQ(thrum_retry(thrum_fail(E_TWO), &again), E_TWO);
 	CHECK_CAUSE(APP(2) " after 2 attempts");
 	TH_CHECK_EQ(th_counted(&dropped), 1);
