@@ -198,7 +198,7 @@ static int start_threads(struct thrum_rt *rt, unsigned first)
 	rt->start_failed = true; /* published by x_stop */
 	stop_workers(rt);
 	while (started-- > first)
-		th_thread_join(&rt->workers[started]);
+		join_worker(&rt->workers[started]);
 	return r;
 }
 
