@@ -102,7 +102,8 @@ static bool begin_close(struct th_scope *s)
 	return empty;
 }
 
-/* Only daemons are left: cancel them, each by itself, since the scope has not failed (S2). False: there are none. */
+/* Only daemons are left: cancel them, each by itself, since the scope has not failed (S2). False: there are none; then, without
+ * finalizers, the scope has closed. */
 static bool end_daemons(struct th_scope *s)
 {
 	const thrum_reason why = { .kind = THRUM_CANCEL_DAEMON };
@@ -111,6 +112,7 @@ static bool end_daemons(struct th_scope *s)
 	th_lock(&s->node.lock);
 	s->ends_daemons = true;
 	any = s->pending > 0;
+	s->node.closed = !any && !s->node.finalizers;
 	for (struct th_node *kid = s->node.kids; kid; kid = kid->next)
 		th_node_cancel(kid, &why);
 	th_unlock(&s->node.lock);
@@ -166,7 +168,7 @@ void th_scope_close(struct th_fiber *f, struct th_scope *s, struct th_outcome *o
 	if (!empty)
 		wait_for_children(f, s);
 	th_meter_join(f, &s->longest);
-	if (!empty) {
+	if (!s->node.closed) { /* which nobody else sets */
 		finalize(f, s, out);
 		th_node_close(&s->node);
 	}
